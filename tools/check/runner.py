@@ -433,6 +433,8 @@ class Guest:
 def check_unit(report):
     if TESTS and "unit" not in TESTS:
         return
+    run_tap(report, "runner", [sys.executable, "-B", "tools/check/test_runner.py"], 120)
+    run_tap(report, "make", ["tools/check/test_build", *KERNELS], 300)
     run_tap(report, "unit", ["make", "--no-print-directory", "-s", "-C", "selftests/unit", "check"], 600)
 
 

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Tests of the check runner's own judgement, printing TAP.
+
+It owns the table of what each kind of TAP stream must count as. It must never start a guest:
+all of it works on text and on small child processes.
+"""
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+
+import runner
+
+# name, lines of a program, its exit status, what must be counted: (passed, failed, skipped)
+STREAMS = [
+    ("all pass", "TAP version 13\n1..2\nok 1 a\nok 2 b", 0, (2, 0, 0)),
+    ("plan at the end", "TAP version 13\nok 1 - a\nok 2 - b\n1..2", 0, (2, 0, 0)),
+    ("one fails", "TAP version 13\n1..2\nok 1 a\nnot ok 2 b", 1, (1, 1, 0)),
+    ("a failure with status 0", "TAP version 13\n1..1\nnot ok 1 b", 0, (0, 1, 0)),
+    ("a skip", "TAP version 13\n1..2\nok 1 a\nok 2 b # SKIP no disk", 0, (1, 0, 1)),
+    ("all skipped", "TAP version 13\n1..0 # SKIP no device", 4, (0, 0, 1)),
+    ("an expected failure", "TAP version 13\n1..1\nnot ok 1 b # TODO later", 0, (0, 0, 1)),
+    ("too few points", "TAP version 13\n1..3\nok 1 a", 0, (1, 1, 0)),
+    ("too many points", "TAP version 13\n1..1\nok 1 a\nok 2 b", 0, (2, 1, 0)),
+    ("no plan", "TAP version 13\nok 1 a", 0, (1, 1, 0)),
+    ("died after its last point", "TAP version 13\n1..1\nok 1 a", -11, (1, 1, 0)),
+    ("status without a failed point", "TAP version 13\n1..1\nok 1 a", 1, (1, 1, 0)),
+    ("timed out", "TAP version 13\n1..2\nok 1 a", None, (1, 1, 0)),
+    ("two streams", "TAP version 13\n1..1\nok 1 a\nTAP version 13\n1..1\nok 1 b", 0, (2, 0, 0)),
+    ("two streams without versions", "1..1\nok 1 a\n1..1\nok 1 b", 0, (2, 0, 0)),
+    ("the first of two is short", "TAP version 13\n1..2\nok 1 a\nTAP version 13\n1..1\nok 1 b", 0, (2, 1, 0)),
+    ("nested results are details", "TAP version 13\n1..1\n  1..2\n  ok 1 x\n  not ok 2 y\nnot ok 1 a", 1, (0, 1, 0)),
+    ("silent success", "", 0, (1, 0, 0)),
+    ("silent failure", "something", 1, (0, 1, 0)),
+    ("silent skip", "no disk", 4, (0, 0, 1)),
+    ("words that only begin like results", "okay then\nnot okay\n1..1\nok 1 a", 0, (1, 0, 0)),
+]
+
+# exit status of the whole run: (passed, failed) -> status
+TOTALS = [((3, 0), 0), ((3, 1), 1), ((0, 1), 1), ((0, 0), 1)]
+
+# the vmlab-test line of a source, and (seconds, phases, kernels) or None for a refusal
+SETTINGS = [
+    ("/* nothing said */", (runner.PROGRAM_SECONDS, ["plain", "pressure"], None)),
+    ("/* vmlab-test: timeout=300 */", (300, ["plain", "pressure"], None)),
+    ("# vmlab-test: phases=plain kernels=6.1,6.12", (runner.PROGRAM_SECONDS, ["plain"], ["6.1", "6.12"])),
+    ("/* vmlab-test: phases=often */", None),
+    ("/* vmlab-test: timeout=soon */", None),
+]
+
+
+def judged(text, status):
+    report = runner.Report()
+    with contextlib.redirect_stdout(io.StringIO()):
+        tap = runner.Tap(report, "test")
+        for line in text.splitlines():
+            tap.feed(line)
+        tap.end(status)
+    return tuple(report.counts[verdict] for verdict in ("passed", "failed", "skipped"))
+
+
+def total(passed, failed):
+    report = runner.Report()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        for _ in range(passed):
+            report.result("passed", "g", "n")
+        for _ in range(failed):
+            report.result("failed", "g", "n")
+        status = report.finish()
+    return status, said.getvalue().splitlines()[-1]
+
+
+def settings(text):
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "test.c")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"// SPDX-License-Identifier: GPL-2.0\n{text}\nint main(void);\n")
+        try:
+            program = runner.Program(path)
+        except SystemExit:
+            return None
+    return program.seconds, program.phases, program.kernels
+
+
+def commands():
+    """What run_tap makes of real processes."""
+    with tempfile.TemporaryDirectory() as directory:
+        runner.LOGS = directory
+        for name, command, seconds, expected in [
+            ("a command that passes", "echo 1..1; echo ok 1", 10, (1, 0, 0)),
+            ("a command that hangs", "echo 1..1; sleep 60", 1, (0, 1, 0)),
+            ("a command that is killed", "echo 1..1; echo ok 1; kill -9 $$", 10, (1, 1, 0)),
+            ("a child that keeps the pipe open", "echo 1..1; echo ok 1; sleep 60 & exit 0", 20, (1, 0, 0)),
+            ("a last line without its end", "echo 1..1; printf 'ok 1'", 10, (1, 0, 0)),
+        ]:
+            report = runner.Report()
+            with contextlib.redirect_stdout(io.StringIO()):
+                runner.run_tap(report, "test", ["sh", "-c", command], seconds)
+            got = tuple(report.counts[verdict] for verdict in ("passed", "failed", "skipped"))
+            yield name, got, expected
+        report = runner.Report()
+        with contextlib.redirect_stdout(io.StringIO()):
+            runner.run_tap(report, "test", ["/nowhere/program"], 1)
+        yield "a command that is missing", report.counts["failed"], 1
+
+
+def main():
+    cases = [(name, judged(text, status), expected) for name, text, status, expected in STREAMS]
+    for (passed, failed), expected in TOTALS:
+        line = f"{passed} passed, {failed} failed"
+        cases.append((f"exit status and last line of {line}", total(passed, failed), (expected, line)))
+    cases += [(f"settings: {text}", settings(text), expected) for text, expected in SETTINGS]
+    cases += list(commands())
+    print("TAP version 13")
+    print(f"1..{len(cases)}")
+    failed = 0
+    for number, (name, got, expected) in enumerate(cases, 1):
+        if got != expected:
+            failed += 1
+            print(f"# got {got}, expected {expected}")
+        print(f"{'ok' if got == expected else 'not ok'} {number} {name.replace('#', '')}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
