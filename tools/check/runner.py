@@ -30,6 +30,8 @@ PROGRAM_SECONDS = 120  # for one run of one selftest program, unless its source 
 GUEST_SECONDS = 1500
 GUEST_BOOTS = 6
 TAIL = 40
+# Where a trace begins in the kernel log of a guest that died.
+ALARM = re.compile(r"WARNING: |BUG: |Oops|Kernel panic|general protection|INFO: task|soft lockup|rcu: .*stall")
 
 
 class Report:
@@ -328,7 +330,7 @@ class Guest:
         self.log_path = log_path(f"guest-{kernel}")
         self.tap = None
         self.current = None
-        self.recent = collections.deque(maxlen=TAIL)
+        self.recent = collections.deque(maxlen=20 * TAIL)
         self.ready = False
 
     def group(self, phase, name):
@@ -384,19 +386,24 @@ class Guest:
         finally:
             Children.stop(child)
         if not self.ready:
-            self.report.result("failed", self.kernel, "guest", why=f"did not start (status {status})",
-                               details=self.recent, log=self.log_path)
+            self.failed(self.kernel, "did not start", status)
             return False
         if self.current:
             phase, name = self.current
-            self.report.result("failed", self.group(phase, name), "guest",
-                               why=f"the guest ended while this program ran (status {status})",
-                               details=self.recent, log=self.log_path)
+            self.failed(self.group(phase, name), "ended while this program ran", status)
             self.done(phase, name)
         elif status and not self.todo:
-            self.report.result("failed", self.kernel, "guest", why=f"ended with status {status}",
-                               details=self.recent, log=self.log_path)
+            self.failed(self.kernel, "ended badly after the last program", status)
         return True
+
+    def failed(self, group, what, status):
+        """A guest that ended by itself: its own last word, and the trace from where it begins."""
+        lines = list(self.recent)
+        last = [line for line in lines if line.startswith("guest: ")][-1:]
+        begin = [number for number, line in enumerate(lines) if ALARM.search(line)][:1]
+        details = lines[begin[0]:begin[0] + TAIL] if begin else lines
+        self.report.result("failed", group, "guest", why=f"{what} (status {status}): {last[0][7:] if last else ''}",
+                           details=details, log=self.log_path)
 
     def done(self, phase, name):
         self.todo = [item for item in self.todo if (item[0], item[1].name) != (phase, name)]
@@ -422,8 +429,9 @@ class Guest:
         elif kind == "end":
             self.tap.end(event["status"])
             wrong = event["wrong"]
-            self.report.result("failed" if wrong else "passed", group, "laws hold, log clean, nothing left",
-                               why=wrong[0] if wrong else "", details=wrong, log=self.log_path)
+            if wrong is not None:
+                self.report.result("failed" if wrong else "passed", group, "laws hold, log clean, nothing left",
+                                   why=wrong[0] if wrong else "", details=wrong, log=self.log_path)
             self.tap = self.current = None
             self.done(phase, name)
         elif kind == "stuck":
