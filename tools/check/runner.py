@@ -49,6 +49,8 @@ class Report:
     def result(self, verdict, group, name, seconds=None, why="", details=(), log=""):
         took = f"  {seconds:.1f}s" if seconds is not None else ""
         word = {"passed": "ok", "failed": "FAILED", "skipped": "skip"}[verdict]
+        if Children.stopping:
+            return  # what we ended ourselves says nothing
         with self.lock:
             self.counts[verdict] += 1
             print(f"{word:6} {group}: {name}{took}{'  # ' + why if why else ''}", flush=True)
@@ -385,6 +387,8 @@ class Guest:
             pass
         finally:
             Children.stop(child)
+        if Children.stopping:
+            raise Stop
         if not self.ready:
             self.failed(self.kernel, "did not start", status)
             return False
@@ -528,6 +532,9 @@ def main():
             suite(report)
     except (KeyboardInterrupt, Stop):
         Children.stop_all()
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread():
+                thread.join()
         report.say("interrupted")
         report.finish()
         return 130
