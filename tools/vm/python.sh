@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # python.sh: sourced by the commands beside it. It owns one thing: finding a python3 that can run lib/, and
 # saying in one line which package is missing when there is none (or installing it when that was asked for).
 # It must never run anything else, nor install a package that it has not listed first.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Owns the choice between hardware virtualisation (KVM) and software emulation (TCG). decide() is a pure
 function of the facts, tested by a table of cases; look() collects the facts. Must never start a guest, and
 must never choose KVM merely because /dev/kvm exists: some machines have one that runs no stock kernel."""

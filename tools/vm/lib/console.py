@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Owns reading the guest's kernel log: which lines mean that something is wrong, of what kind, and which part of the
 log to show. Pure text in, text out. Must never decide on a status for lines that a healthy kernel prints."""
 
@@ -24,6 +25,7 @@ REPORTS = (
 _COMPILED = [(kind, re.compile(pattern)) for kind, pattern in REPORTS]
 _ANY = re.compile("|".join(pattern for _, pattern in REPORTS))
 _STAMP = re.compile(r"^\[ *\d+\.\d+\](\[ *[TC]\d+\])? ")
+_TASK = re.compile(r"task:\S.* state:(\S) .*ppid:(\d+)")
 # Lines of ours, and lines of programs that write to the kernel log, are not the kernel's.
 _NOT_REPORTS = re.compile(r"FAULT_INJECTION|guest-init:|page allocation failure|Speculative Return Stack|"
                           r"Spectre|MDS |Unmaintained driver|out-of-tree module taints|module verification failed")
@@ -42,13 +44,13 @@ def kind_of(line):
 class Log:
     """The lines of one guest, fed in pieces of bytes."""
 
-    KEEP = 20000  # lines in memory; the first report and what follows it stay in any case
+    KEEP = 20000  # lines in memory: the newest, or those around the first report
 
     def __init__(self):
         self.lines = []
         self.partial = b""
         self.report = None        # (status, line number) of the first report
-        self.first_warn_only = True
+        self.only_warns = True    # none of the reports so far was worse than a WARN
         self.dropped = 0
 
     def feed(self, data):
@@ -62,8 +64,9 @@ class Log:
                 if self.report is None:
                     self.report = (kind, len(self.lines) + self.dropped)
                 if kind != status.WARN:
-                    self.first_warn_only = False
-            self.lines.append(line)
+                    self.only_warns = False
+            if self.report is None or len(self.lines) < 2 * self.KEEP:
+                self.lines.append(line)
         if len(self.lines) > self.KEEP and self.report is None:
             self.dropped += self.KEEP // 2
             del self.lines[:self.KEEP // 2]
@@ -77,10 +80,12 @@ class Log:
         """The lines from a mark on."""
         return self.lines[max(0, mark - self.dropped):]
 
-    def report_text(self, most=150):
-        """The first report: a few lines before it and its trace."""
+    def report_text(self, most=250):
+        """The first report: a few lines before it and its trace, up to the list of tasks that a panic adds."""
         at = self.report[1] - self.dropped
-        return self.lines[max(0, at - 3):at + most]
+        text = self.lines[max(0, at - 3):at + most]
+        end = next((i for i, line in enumerate(text) if i > 3 and _TASK.match(_STAMP.sub("", line))), len(text))
+        return text[:end]
 
     def report_line(self):
         """The first report's own line without its time stamp."""
@@ -93,9 +98,9 @@ def backtraces(lines):
     chosen, keep = [], True
     for line in lines:
         text = _STAMP.sub("", line)
-        if text.startswith("task:"):
-            state = re.search(r"state:(\S)", text)
-            keep = " ppid:2 " not in text + " " or (state is not None and state.group(1) in "RD")
+        task = _TASK.match(text)
+        if task:
+            keep = task.group(2) not in ("0", "2") or task.group(1) in "RD"
         elif re.search(r"NMI backtrace for cpu|Sending NMI|Kernel panic|sysrq: Show|Uhhuh|Showing|Kernel Offset", text):
             keep = True
         if keep:

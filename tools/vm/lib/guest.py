@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Owns the command line of tools/vm/guest and the order of a run: options, packages, kernel, module, machine, result.
 Must never decide what a log line means, how QEMU is told something, or what the host can do: console.py, machine.py,
 accel.py and host.py do."""
@@ -8,6 +9,7 @@ import platform
 import re
 import secrets
 import sys
+import time
 import types
 
 import accel
@@ -33,7 +35,8 @@ except below --share. Its stdout and stderr come out live; its stdin is /dev/nul
   --nodes N          N NUMA nodes with equal parts of the CPUs and the memory
   --node cpus=N,memory=SIZE[,distance=A:B:..]
                      one NUMA node, again for each (instead of --cpus, --memory, --nodes); 0 CPUs or 0 memory is
-                     allowed; defaults cpus=1, memory=512M; distances to every node in order, 10 to itself
+                     allowed; defaults cpus=1, memory=512M; distances to every node in order, 10 to itself.
+                     Linux numbers the nodes that have CPUs first, so put those first
   --disk SIZE        a virtio disk, empty and thrown away: /dev/vda, the next one /dev/vdb, ...
   --module "PARAMS"  load vmlab with these parameters (default: none)
   --no-module        neither build nor load vmlab
@@ -229,7 +232,8 @@ def go(options):
 
     mark = secrets.token_hex(16)
     keep = covered([directory, REPOSITORY, kernel.modules])
-    values = {"mark": mark, "release": kernel.release, "modules": os.path.realpath(kernel.modules),
+    clock = 1767225600 if options.icount else int(time.time())  # counting starts on 2026-01-01
+    values = {"mark": mark, "clock": clock, "release": kernel.release, "modules": os.path.realpath(kernel.modules),
               "depends": " ".join(initramfs.module_depends(module)) if module is not None else "",
               "parameters": options.module or "", "keep_count": len(keep), "share_count": len(options.shares)}
     values.update({f"keep_{i}": path for i, path in enumerate(keep)})
@@ -255,10 +259,10 @@ def go(options):
         host.ignore_signals()
         guest.end()
     report = guest.log.report
-    warn_allowed = re.search(r"(^| )panic_on_warn=0( |$)", append) and guest.log.first_warn_only
+    warn_allowed = re.search(r"(^| )panic_on_warn=0( |$)", append) and guest.log.only_warns
     if report and not (warn_allowed and report[0] == status.WARN):
-        raise run.failure(report[0], f"the command ended with {result}, but the kernel reported: "
-                                     f"{guest.log.report_line()}", guest.log.report_text())
+        raise run.failure(report[0], f"{status.SHORT[report[0]]} in the kernel, although the command "
+                                     f"ended with {result}: {guest.log.report_line()}", guest.log.report_text())
     return result
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Owns what the commands in tools/vm do to the host: running other programs so that they die with us, the
 cache directory, locks, and the check for missing packages. Must never install a package unless that was
 asked for and the list was printed first, and must never write outside the cache and the temporary files."""
@@ -41,7 +42,8 @@ def catch_signals():
         raise Interrupted(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, handler)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, handler)
 
 
 def ignore_signals():

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Owns kernels: what a release or series name means today, fetching Debian's image packages and unpacking
 them into the cache without installing them, taking the vmlinux out of a vmlinuz, and giving a built tree the
 same shape. Must never install a kernel, and must never leave a half unpacked one where another run finds it."""

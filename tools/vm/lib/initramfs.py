@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Owns what the guest's kernel unpacks first: a base archive per kernel (busybox, and the modules that the host's
 root file system needs), kept in the cache, and a small one per run (init, session, settings, command, vmlab.ko).
 Must never contain anything of the host that the run did not ask for."""
@@ -13,7 +14,7 @@ import host
 import images
 import status
 
-APPLETS = ("cat chmod cp cut dd dmesg echo grep head hostname ifconfig insmod kill ln ls mkdir mkfifo mount mv "
+APPLETS = ("cat chmod cp cut date dd dmesg echo grep head hostname ifconfig insmod kill ln ls mkdir mkfifo mount mv "
            "poweroff printf rm sed setsid sh sleep sync sysctl switch_root tail touch tr umount").split()
 WANTED = ("virtio_pci", "virtio_console", "virtio_blk", "9p", "9pnet_virtio", "overlay")
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Owns the command line of tools/vm/kernel: fetching kernel images into the cache and telling releases. Must
 never print anything but the release on stdout, since makefiles read it."""
 

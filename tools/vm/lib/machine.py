@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Owns the virtual machine's shape: sizes, NUMA nodes, the kernel's command line and QEMU's. All of it is pure:
 text and numbers in, lists of words out, so that it can be tested without a guest. Must never touch the host."""
 

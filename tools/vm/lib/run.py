@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Owns one running guest: QEMU's process, its sockets, the streams, the time-outs, and the end. Everything that it
 makes on the host is a descriptor (sockets, unlinked files) or a process that dies with ours, so that nothing can be
 left behind. Must never write to stdout anything that the guest's command did not write."""
@@ -251,7 +252,7 @@ class Guest:
             kind = self.log.report[0]
             if self.stage == "boot":
                 kind = status.BOOT
-            return failure(kind, f"{status.NAMES[self.log.report[0]].split(' in ')[0]} {place}: "
+            return failure(kind, f"{status.SHORT[self.log.report[0]]} in the kernel {place}: "
                                  f"{self.log.report_line()}", self.log.report_text())
         tail = self.log.lines[-30:]
         if self.stage == "boot":

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 """Owns the statuses with which the commands in tools/vm end when something other than the guest's command
 decides, and the exception that carries one of them with its last line. Must never print or exit by itself."""
 
@@ -22,6 +23,8 @@ NAMES = {
     WARN: "WARN, or a report of KASAN, UBSAN, lockdep, kmemleak ...",
     LOST: "QEMU ended without the command's status",
 }
+
+SHORT = {OOPS: "oops or panic", LOCKUP: "lockup", WARN: "warning or report"}
 
 
 class Failure(Exception):
