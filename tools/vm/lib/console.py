@@ -101,6 +101,8 @@ def backtraces(lines):
         task = _TASK.match(text)
         if task:
             keep = task.group(2) not in ("0", "2") or task.group(1) in "RD"
+        elif text.startswith("Sched Debug Version"):
+            keep = False
         elif re.search(r"NMI backtrace for cpu|Sending NMI|Kernel panic|sysrq: Show|Uhhuh|Showing|Kernel Offset", text):
             keep = True
         if keep:
