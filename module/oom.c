@@ -171,7 +171,9 @@ static void vmlab_oom_count_pages(struct vmlab_oom_table *table, unsigned int fr
 		}
 		if (row.obj != seen) {
 			seen = row.obj;
+			percpu_down_read(&seen->vm->activity);
 			vmlab_object_usage(seen, &usage);
+			percpu_up_read(&seen->vm->activity);
 		}
 		row.pages = usage.resident + usage.leaves;
 		table->rows[nr++] = row;
@@ -457,6 +459,24 @@ static int vmlab_oom_wait(struct vmlab *vm, int nid, unsigned long before)
 	return -EINTR;
 }
 
+static int vmlab_oom_kill_and_wait(struct vmlab *vm, int nid, unsigned long before)
+{
+	struct vmlab_oom *oom = vm->oom;
+	int err = 0;
+
+	if (mutex_lock_killable(&oom->lock))
+		return -EINTR;
+	if (vmlab_oom_free_frames(vm, nid) > before)
+		goto unlock;
+	if (!oom->victim)
+		err = vmlab_oom_choose(vm, nid);
+	if (!err || err == -EAGAIN)
+		err = vmlab_oom_wait(vm, nid, before);
+unlock:
+	mutex_unlock(&oom->lock);
+	return err;
+}
+
 /**
  * vmlab_oom() - an allocation found nothing free and nothing to reclaim
  * @vm: the instance
@@ -466,38 +486,30 @@ static int vmlab_oom_wait(struct vmlab *vm, int nid, unsigned long before)
  * already, and waits until that has freed something, 10 seconds at most.
  *
  * Context: process context, sleeps.  May be called under mmap_lock or a VMA lock.
- * No slot locked.  vm->activity not held: who waits to write it keeps readers
- * out, and the victim is one of them when it gives back its pages.
+ * No slot locked.  vm->activity held for read; it is let go meanwhile: who waits
+ * to write it keeps readers out, and the victim is one of them when it gives
+ * back its pages.  So what the caller found out about leaves and slots is stale
+ * afterwards, and it must hold no frame that is in flight.
  * Return: 0: try again; -EINTR: the caller is being killed itself; -ENOMEM: there
  * is nobody to kill, or the policy is to fail.
  */
 int vmlab_oom(struct vmlab *vm, int nid)
 {
 	unsigned long before = vmlab_oom_free_frames(vm, nid);
-	struct vmlab_oom *oom = vm->oom;
 	int err = -ENOMEM;
 
 	if (fatal_signal_pending(current))
 		return -EINTR;
-	if (READ_ONCE(vm->oom_policy) != VMLAB_OOM_KILL)
-		goto fail;
-	if (mutex_lock_killable(&oom->lock))
-		return -EINTR;
-	err = 0;
-	if (vmlab_oom_free_frames(vm, nid) > before)
-		goto unlock;
-	if (!oom->victim)
-		err = vmlab_oom_choose(vm, nid);
-	if (!err || err == -EAGAIN)
-		err = vmlab_oom_wait(vm, nid, before);
-unlock:
-	mutex_unlock(&oom->lock);
-	if (err != -ENOMEM)
-		return err;
-fail:
-	vmlab_count(vm, oom_sigbus, 1);
-	trace_oom(nid, task_tgid_nr(current), 0, VMLAB_OOM_SIGBUS);
-	return -ENOMEM;
+	if (READ_ONCE(vm->oom_policy) == VMLAB_OOM_KILL) {
+		percpu_up_read(&vm->activity);
+		err = vmlab_oom_kill_and_wait(vm, nid, before);
+		percpu_down_read(&vm->activity);
+	}
+	if (err == -ENOMEM) {
+		vmlab_count(vm, oom_sigbus, 1);
+		trace_oom(nid, task_tgid_nr(current), 0, VMLAB_OOM_SIGBUS);
+	}
+	return err;
 }
 
 /**
