@@ -45,3 +45,22 @@ u64 vmlab_stat_sum(struct vmlab *vm, enum vmlab_stat stat)
 		sum += READ_ONCE(per_cpu_ptr(vm->stats, cpu)->count[stat]);
 	return sum;
 }
+
+/**
+ * vmlab_node_stat_sum() - a node's counter's value
+ * @pool: the node's pool
+ * @stat: which counter
+ *
+ * Any context, no locks.
+ *
+ * Return: frames handed out on all CPUs since load, as @stat classes them.
+ */
+u64 vmlab_node_stat_sum(struct vmlab_pool *pool, enum vmlab_node_stat stat)
+{
+	unsigned int cpu;
+	u64 sum = 0;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu_ptr(pool->node_stats, cpu)->count[stat]);
+	return sum;
+}
