@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Swap I/O: batches of pages become bios, and bios' ends become errors of
+ * pages.
+ *
+ * Owns the bios and the checksums.  It must never decide what an error means
+ * for a slot or a frame (who submitted does), never allocate memory that could
+ * be waiting for the very pages it writes, and never touch a batch once its
+ * submitter can know that it is done.
+ */
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/crc32c.h>
+#include <linux/slab.h>
+
+#include "vmlab.h"
+
+/*
+ * Bios in reserve.  One is enough for progress, because every bio that waits
+ * in a plug is sent off before its submitter sleeps for the next.
+ */
+#define VMLAB_SWAP_BIO_RESERVE	16
+
+/**
+ * struct vmlab_swap_bio - a bio, and which pages of which batch it carries
+ * @batch:	the batch
+ * @first:	its first page in batch->io
+ * @nr:	how many pages it carries
+ * @bio:	last, as bio sets want it
+ */
+struct vmlab_swap_bio {
+	struct vmlab_swap_batch	*batch;
+	unsigned int		first;
+	unsigned int		nr;
+	struct bio		bio;
+};
+
+/**
+ * vmlab_swap_io_init() - set aside what swap I/O needs
+ * @vm: the instance
+ *
+ * Context: may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int vmlab_swap_io_init(struct vmlab *vm)
+{
+	int error;
+
+	vm->swap_bios = kzalloc(sizeof(*vm->swap_bios), GFP_KERNEL);
+	if (!vm->swap_bios)
+		return -ENOMEM;
+	error = bioset_init(vm->swap_bios, VMLAB_SWAP_BIO_RESERVE,
+			    offsetof(struct vmlab_swap_bio, bio), BIOSET_NEED_BVECS);
+	if (error) {
+		kfree(vm->swap_bios);
+		vm->swap_bios = NULL;
+	}
+	return error;
+}
+
+/**
+ * vmlab_swap_io_exit() - undo vmlab_swap_io_init(), also when it failed
+ * @vm: the instance, without I/O under way
+ */
+void vmlab_swap_io_exit(struct vmlab *vm)
+{
+	if (!vm->swap_bios)
+		return;
+	bioset_exit(vm->swap_bios);
+	kfree(vm->swap_bios);
+	vm->swap_bios = NULL;
+}
+
+static sector_t vmlab_swap_sector(u64 offset)
+{
+	return offset << (PAGE_SHIFT - SECTOR_SHIFT);
+}
+
+static u32 vmlab_swap_crc(const struct vmlab_frame *frame)
+{
+	return crc32c(~0U, vmlab_frame_addr(frame), PAGE_SIZE);
+}
+
+static void vmlab_swap_batch_put(struct vmlab_swap_batch *batch)
+{
+	if (atomic_dec_and_test(&batch->pending))
+		complete(&batch->done);
+}
+
+/* Any context, interrupts included. */
+static void vmlab_swap_end_io(struct bio *bio)
+{
+	struct vmlab_swap_bio *sbio = container_of(bio, struct vmlab_swap_bio, bio);
+	struct vmlab_swap_batch *batch = sbio->batch;
+	unsigned int i;
+
+	if (bio->bi_status)
+		for (i = sbio->first; i < sbio->first + sbio->nr; i++)
+			batch->io[i].error = -EIO;
+	bio_put(bio);
+	vmlab_swap_batch_put(batch);
+}
+
+/* How many pages from @first on lie side by side on one device. */
+static unsigned int vmlab_swap_run(const struct vmlab_swap_batch *batch,
+				   unsigned int first)
+{
+	unsigned int nr = 1;
+
+	while (first + nr < batch->nr && nr < BIO_MAX_VECS &&
+	       batch->io[first + nr].entry == batch->io[first].entry + nr)
+		nr++;
+	return nr;
+}
+
+static void vmlab_swap_submit_run(struct vmlab_swap_batch *batch, unsigned int first,
+				  unsigned int nr)
+{
+	u64 entry = batch->io[first].entry;
+	struct vmlab_swap_bio *sbio;
+	struct bio *bio;
+	unsigned int i;
+
+	bio = bio_alloc_bioset(vmlab_swap_bdev(batch->vm, entry), nr,
+			       batch->write ? REQ_OP_WRITE | REQ_SWAP :
+					      REQ_OP_READ | REQ_SYNC,
+			       GFP_NOIO, batch->vm->swap_bios);
+	bio->bi_iter.bi_sector = vmlab_swap_sector(vmlab_swap_entry_offset(entry));
+	bio->bi_end_io = vmlab_swap_end_io;
+	for (i = first; i < first + nr; i++)
+		__bio_add_page(bio, vmlab_frame_page(batch->io[i].frame), PAGE_SIZE, 0);
+
+	sbio = container_of(bio, struct vmlab_swap_bio, bio);
+	sbio->batch = batch;
+	sbio->first = first;
+	sbio->nr = nr;
+
+	if (batch->write)
+		vmlab_count(batch->vm, swap_out_bio, 1);
+	else
+		vmlab_count(batch->vm, swap_in_bio, 1);
+	atomic_inc(&batch->pending);
+	submit_bio(bio);
+}
+
+/**
+ * vmlab_swap_submit() - start reading or writing the pages of a batch
+ * @batch: the batch; @vm, @write, @nr, and frame and entry of each page are set
+ *
+ * Pages in a row whose entries follow each other share a bio.  For writes, the
+ * checksums go into the slots' descriptors first: the frames' contents must
+ * not change any more.
+ *
+ * Context: may sleep, but waits for no memory other than that of I/O under way.
+ * The caller holds a reference on every entry and the lock of a slot that names
+ * it (or is about to), until vmlab_swap_wait() has returned, which must follow.
+ */
+void vmlab_swap_submit(struct vmlab_swap_batch *batch)
+{
+	struct blk_plug plug;
+	unsigned int i, nr;
+
+	atomic_set(&batch->pending, 1);
+	init_completion(&batch->done);
+	for (i = 0; i < batch->nr; i++) {
+		struct vmlab_swap_io *io = &batch->io[i];
+
+		io->error = 0;
+		if (batch->write)
+			vmlab_swap_slot(batch->vm, io->entry)->crc =
+				vmlab_swap_crc(io->frame);
+	}
+
+	blk_start_plug(&plug);
+	for (i = 0; i < batch->nr; i += nr) {
+		nr = vmlab_swap_run(batch, i);
+		vmlab_swap_submit_run(batch, i, nr);
+	}
+	blk_finish_plug(&plug);
+	vmlab_swap_batch_put(batch);
+}
+
+/**
+ * vmlab_swap_rw_page() - read or write one page of a device, and wait for it
+ * @bdev: the device
+ * @page: the page
+ * @offset: where, in pages
+ * @opf: operation and flags
+ *
+ * Context: may sleep; needs no memory.
+ * Return: 0 or -errno of the block layer.
+ */
+int vmlab_swap_rw_page(struct block_device *bdev, struct page *page, u64 offset,
+		       blk_opf_t opf)
+{
+	struct bio_vec bvec;
+	struct bio bio;
+	int error;
+
+	bio_init(&bio, bdev, &bvec, 1, opf);
+	bio.bi_iter.bi_sector = vmlab_swap_sector(offset);
+	__bio_add_page(&bio, page, PAGE_SIZE, 0);
+	error = submit_bio_wait(&bio);
+	bio_uninit(&bio);
+	return error;
+}
+
+/*
+ * An error is told for a whole bio, and the block layer merges bios into one
+ * request that fails as a whole: only a page that fails alone is really bad.
+ */
+static void vmlab_swap_retry(struct vmlab_swap_batch *batch, struct vmlab_swap_io *io)
+{
+	blk_opf_t opf = REQ_SYNC | REQ_NOMERGE;
+
+	if (batch->write) {
+		opf |= REQ_OP_WRITE | REQ_SWAP;
+		vmlab_count(batch->vm, swap_out_bio, 1);
+	} else {
+		opf |= REQ_OP_READ;
+		vmlab_count(batch->vm, swap_in_bio, 1);
+	}
+	if (!vmlab_swap_rw_page(vmlab_swap_bdev(batch->vm, io->entry),
+				vmlab_frame_page(io->frame),
+				vmlab_swap_entry_offset(io->entry), opf))
+		io->error = 0;
+}
+
+static void vmlab_swap_account(struct vmlab_swap_batch *batch, struct vmlab_swap_io *io)
+{
+	struct vmlab_swap_dev *dev;
+
+	dev = vmlab_swap_dev(batch->vm, vmlab_swap_entry_dev(io->entry));
+	if (io->error)
+		atomic64_inc(&dev->nr_errors);
+	else if (batch->write)
+		atomic64_inc(&dev->nr_written);
+	else
+		atomic64_inc(&dev->nr_read);
+
+	if (!io->error && batch->write)
+		vmlab_count(batch->vm, swap_out, 1);
+	else if (!io->error)
+		vmlab_count(batch->vm, swap_in, 1);
+	else if (batch->write)
+		vmlab_count(batch->vm, swap_write_error, 1);
+	else if (io->error == -EILSEQ)
+		vmlab_count(batch->vm, swap_checksum_error, 1);
+	else
+		vmlab_count(batch->vm, swap_read_error, 1);
+}
+
+/**
+ * vmlab_swap_wait() - wait until all pages of a batch are read or written
+ * @batch: a batch that was submitted
+ *
+ * Afterwards io[].error of each page is 0; or -EIO: the device failed twice,
+ * the second time with this page alone; or, for reads, -EILSEQ: what came is
+ * not what was written there.  The frame of a page that failed to be read
+ * holds anything.
+ *
+ * Context: sleeps, uninterruptibly; as for vmlab_swap_submit().
+ */
+void vmlab_swap_wait(struct vmlab_swap_batch *batch)
+{
+	unsigned int i;
+
+	wait_for_completion_io(&batch->done);
+	for (i = 0; i < batch->nr; i++) {
+		struct vmlab_swap_io *io = &batch->io[i];
+
+		if (io->error)
+			vmlab_swap_retry(batch, io);
+		if (!batch->write && !io->error &&
+		    vmlab_swap_crc(io->frame) !=
+		    vmlab_swap_slot(batch->vm, io->entry)->crc)
+			io->error = -EILSEQ;
+		vmlab_swap_account(batch, io);
+	}
+}
