@@ -358,7 +358,8 @@ TEST_F(rw, pipes_and_files)
 {
 	char *map = object_map(self->fd, 0, 16), page[PAGE];
 	FILE *file = tmpfile();
-	int ends[2], sent;
+	ssize_t sent, done;
+	int ends[2];
 	off_t offset = 2 * PAGE;
 
 	ASSERT_NE(NULL, file);
@@ -372,15 +373,32 @@ TEST_F(rw, pipes_and_files)
 	ASSERT_EQ(4 * PAGE, pwrite(fileno(file), map, 4 * PAGE, 0));
 	ASSERT_EQ(4 * PAGE, pread(fileno(file), map + 8 * PAGE, 4 * PAGE, 0));
 	EXPECT_EQ(0, pages_wrong(map + 8 * PAGE, TAG, 0, 4, 1));
-	/* sendfile() gives the right bytes, or says that it cannot. */
+	/* sendfile() out of the object, a hole among the pages, and splice() into it. */
 	sent = sendfile(ends[1], self->fd, &offset, PAGE);
-	if (sent < 0) {
-		EXPECT_EQ(EINVAL, errno);
-	} else {
-		EXPECT_EQ(PAGE, sent);
-		ASSERT_EQ(PAGE, read(ends[0], page, PAGE));
-		EXPECT_TRUE(page_is(page, TAG, 2, 1));
+	ASSERT_EQ(PAGE, sent);
+	EXPECT_EQ(3 * PAGE, offset);
+	ASSERT_EQ(PAGE, read(ends[0], page, PAGE));
+	EXPECT_TRUE(page_is(page, TAG, 2, 1));
+	offset = 100 * PAGE;
+	ASSERT_EQ(PAGE, sendfile(ends[1], self->fd, &offset, PAGE));
+	ASSERT_EQ(PAGE, read(ends[0], page, PAGE));
+	EXPECT_TRUE(page_is_zero(page));
+	page_fill(page, TAG, 77, 2);
+	ASSERT_EQ(PAGE, write(ends[1], page, PAGE));
+	offset = 200 * PAGE + 17;
+	for (sent = 0; sent < PAGE; sent += done) {
+		done = splice(ends[0], NULL, self->fd, &offset, PAGE - sent, 0);
+		ASSERT_GT(done, 0);
 	}
+	memset(page, 0, PAGE);
+	ASSERT_EQ(PAGE, pread(self->fd, page, PAGE, 200 * PAGE + 17));
+	EXPECT_TRUE(page_is(page, TAG, 77, 2));
+	/* What is in a pipe stays as it was when the object changes. */
+	offset = 0;
+	ASSERT_EQ(PAGE, splice(self->fd, &offset, ends[1], NULL, PAGE, 0));
+	page_fill(map, TAG, 0, 3);
+	ASSERT_EQ(PAGE, read(ends[0], page, PAGE));
+	EXPECT_TRUE(page_is(page, TAG, 0, 1));
 	fclose(file);
 	close(ends[0]);
 	close(ends[1]);

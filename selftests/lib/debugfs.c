@@ -98,28 +98,20 @@ int nr_nodes(void)
 	return count;
 }
 
-/* A column of a node's line in `pool`; the first line names the columns. */
+/* A value in a node's line of `pool`, which reads `node0 total 8192 free 8000 ...`. */
 uint64_t pool_field(int node, const char *field)
 {
-	char text[4096], *line, *word, *rest = text, *names, *columns[16];
-	int nr = 0, i;
+	char text[4096], *line, *name, *value, *rest = text;
 
 	if (debugfs_read("pool", text, sizeof(text)) < 0)
 		die("debugfs pool: %m");
-	names = strsep(&rest, "\n");
-	while (nr < 16 && (word = strsep(&names, " \t")))
-		if (*word)
-			columns[nr++] = word;
 	while ((line = strsep(&rest, "\n"))) {
-		for (i = 0; i < nr && (word = strsep(&line, " \t"));) {
-			if (!*word)
-				continue;
-			if (!i && atoi(word) != node)
-				break;
-			if (!strcmp(columns[i], field))
-				return strtoull(word, NULL, 10);
-			i++;
-		}
+		name = strsep(&line, " ");
+		if (strncmp(name, "node", 4) || atoi(name + 4) != node)
+			continue;
+		while ((name = strsep(&line, " ")) && (value = strsep(&line, " ")))
+			if (!strcmp(name, field))
+				return strtoull(value, NULL, 10);
 	}
 	die("pool has no %s of node %d", field, node);
 }
