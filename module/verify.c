@@ -1039,7 +1039,7 @@ static void vmlab_check_print(struct vmlab_check *c, struct seq_file *m)
 		seq_printf(m, "%s %s: ", verdict->nr_bad ? "BAD" : "ok", vmlab_law_names[law]);
 		vmlab_check_details(c, law, m);
 		if (verdict->nr_bad)
-			seq_printf(m, "; %llu offences", verdict->nr_bad);
+			seq_printf(m, "; %llu bad", verdict->nr_bad);
 		for (i = 0; i < verdict->nr_bad && i < VMLAB_OFFENDERS; i++)
 			seq_printf(m, "; %s", verdict->text[i]);
 		if (law == c->wanted)
@@ -1063,7 +1063,7 @@ static void vmlab_check_free(struct vmlab_check *c)
 /**
  * vmlab_verify() - check every law now, and print a line about each
  * @vm: the instance; stands still meanwhile
- * @m: where to: `ok NAME: details` or `BAD NAME: details; N offences; the first few`
+ * @m: where to: `ok NAME: details` or `BAD NAME: details; N bad; the first few`
  *
  * Context: process context, sleeps, long; no lock of vmlab's held.
  * Return: 0, whatever the verdict; -ENOMEM when there is no memory to count in;

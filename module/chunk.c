@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which frames of a 2 MiB chunk are free.
+ *
+ * Owns a chunk's bitmap and its count, nothing else: no locks, no memory, no
+ * lists.  It needs no service of the kernel, so that the unit tests compile
+ * it in user space; it must stay so.
+ */
+#include "frame.h"
+
+/**
+ * vmlab_chunk_init() - a chunk with all frames free
+ * @chunk: the chunk, uninitialised
+ * @pool: the pool it will be in
+ * @frames: VMLAB_CHUNK_FRAMES descriptors; all but @pfn is set here
+ * @order: order of the pieces that its memory came in
+ */
+void vmlab_chunk_init(struct vmlab_chunk *chunk, struct vmlab_pool *pool,
+		      struct vmlab_frame *frames, u8 order)
+{
+	unsigned int i;
+
+	chunk->pool = pool;
+	INIT_LIST_HEAD(&chunk->link);
+	chunk->order = order;
+	chunk->offline = false;
+	chunk->nr_free = VMLAB_CHUNK_FRAMES;
+	bitmap_fill(chunk->free, VMLAB_CHUNK_FRAMES);
+	chunk->frames = frames;
+	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++) {
+		frames[i].chunk = chunk;
+		frames[i].lineage = NULL;
+		frames[i].pgoff = 0;
+		INIT_LIST_HEAD(&frames[i].lru);
+		frames[i].swap = 0;
+		atomic_set(&frames[i].refs, 0);
+		frames[i].state = VMLAB_FRAME_FREE;
+		frames[i].flags = 0;
+		frames[i].zeroed = 0;
+		frames[i].policy = 0;
+	}
+}
+
+/**
+ * vmlab_chunk_take() - take free frames
+ * @chunk: the chunk
+ * @frames: where they are put, in ascending order
+ * @nr: how many are wanted
+ *
+ * Context: pool->lock held.
+ * Return: how many were taken, 0 to @nr; their state is CACHED.
+ */
+unsigned int vmlab_chunk_take(struct vmlab_chunk *chunk,
+			      struct vmlab_frame **frames, unsigned int nr)
+{
+	unsigned int taken = 0;
+	unsigned int i;
+
+	for_each_set_bit(i, chunk->free, VMLAB_CHUNK_FRAMES) {
+		if (taken == nr)
+			break;
+		__clear_bit(i, chunk->free);
+		chunk->frames[i].state = VMLAB_FRAME_CACHED;
+		frames[taken++] = &chunk->frames[i];
+	}
+	chunk->nr_free -= taken;
+	return taken;
+}
+
+/**
+ * vmlab_chunk_put() - give a frame back
+ * @chunk: its chunk
+ * @frame: the frame, not free
+ *
+ * Context: pool->lock held.
+ */
+void vmlab_chunk_put(struct vmlab_chunk *chunk, struct vmlab_frame *frame)
+{
+	__set_bit(vmlab_frame_index(frame), chunk->free);
+	frame->state = VMLAB_FRAME_FREE;
+	frame->zeroed = 0;
+	chunk->nr_free++;
+}

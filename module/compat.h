@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Every difference between the kernel versions that vmlab supports, each with
+ * the date it was added and the reason.  No other file of the module looks at
+ * the version of the kernel.
+ */
+#ifndef VMLAB_COMPAT_H
+#define VMLAB_COMPAT_H
+
+#include <linux/blkdev.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/version.h>
+
+#ifndef CONFIG_X86_64
+#error "vmlab walks page tables as x86-64 lays them out, and supports nothing else yet"
+#endif
+
+/*
+ * 2026-11-22: the series that the tests run on.  Within 6.1 the interfaces
+ * used here have been the same since 6.1.0.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#error "vmlab needs Linux 6.1 or newer"
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#error "vmlab supports Linux 6.1 and 6.12 or newer; nothing between was tested"
+#endif
+
+/* 2026-11-22: 6.3 made vma->vm_flags read-only but for accessors. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static inline void vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
+{
+	vma->vm_flags |= flags;
+}
+#endif
+
+/* 2026-11-22: 6.7 gave pte_mkwrite() a VMA, and the plain form a new name. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+static inline pte_t pte_mkwrite_novma(pte_t pte)
+{
+	return pte_mkwrite(pte);
+}
+#endif
+
+/*
+ * 2026-11-22: 6.4 lets faults run under the lock of the VMA alone; before, it
+ * is always mmap_lock.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+static inline void vmlab_release_fault_lock(struct vm_fault *vmf)
+{
+	mmap_read_unlock(vmf->vma->vm_mm);
+}
+#else
+static inline void vmlab_release_fault_lock(struct vm_fault *vmf)
+{
+	release_fault_lock(vmf);
+}
+#endif
+
+/*
+ * 2026-11-22: 6.9 made an open block device a file; before, it was the device
+ * itself.  @holder tells exclusive openers apart: another one gets EBUSY.
+ */
+struct vmlab_bdev_handle;
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
+#define VMLAB_BDEV_MODE		(FMODE_READ | FMODE_WRITE | FMODE_EXCL)
+
+static inline struct vmlab_bdev_handle *vmlab_bdev_open(const char *path, void *holder)
+{
+	return (void *)blkdev_get_by_path(path, VMLAB_BDEV_MODE, holder);
+}
+
+static inline struct block_device *vmlab_bdev(struct vmlab_bdev_handle *handle)
+{
+	return (void *)handle;
+}
+
+static inline void vmlab_bdev_close(struct vmlab_bdev_handle *handle)
+{
+	blkdev_put(vmlab_bdev(handle), VMLAB_BDEV_MODE);
+}
+#else
+static inline struct vmlab_bdev_handle *vmlab_bdev_open(const char *path, void *holder)
+{
+	return (void *)bdev_file_open_by_path(path, BLK_OPEN_READ | BLK_OPEN_WRITE,
+					      holder, NULL);
+}
+
+static inline struct block_device *vmlab_bdev(struct vmlab_bdev_handle *handle)
+{
+	return file_bdev((void *)handle);
+}
+
+static inline void vmlab_bdev_close(struct vmlab_bdev_handle *handle)
+{
+	bdev_fput((void *)handle);
+}
+#endif
+
+/* 2026-11-22: 6.5 made one helper for all splice reads that go through ->read_iter. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+#define vmlab_splice_read	generic_file_splice_read
+#else
+#define vmlab_splice_read	copy_splice_read
+#endif
+
+#endif /* VMLAB_COMPAT_H */

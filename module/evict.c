@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Takes a batch of victims out of memory.
+ *
+ * Owns the order in which that happens: lock the slots (trylock, what is busy
+ * stays); find room on swap; unmap all, one flush for as many as possible; write
+ * the dirty ones; turn slots into swap entries; free the frames.  A slot stops
+ * naming its frame only after the flush, and a page that could not be written
+ * stays, dirty again.  It never chooses: policies and reclaim.c do.
+ */
+#include <linux/mempool.h>
+#include <linux/sort.h>
+
+#include "trace.h"
+#include "vmlab.h"
+
+/**
+ * vmlab_batch_alloc() - memory for a round of eviction
+ * @vm: the instance
+ *
+ * Context: may wait for another round to end; starts no I/O.
+ * Return: an empty batch that takes clean and dirty victims alike.
+ */
+struct vmlab_batch *vmlab_batch_alloc(struct vmlab *vm)
+{
+	struct vmlab_batch *batch = mempool_alloc(vm->batches, GFP_NOIO);
+
+	batch->nr = 0;
+	batch->dirty_quota = VMLAB_BATCH;
+	batch->clean_quota = VMLAB_BATCH;
+	return batch;
+}
+
+/**
+ * vmlab_batch_free() - give it back
+ * @vm: the instance
+ * @batch: without victims
+ */
+void vmlab_batch_free(struct vmlab *vm, struct vmlab_batch *batch)
+{
+	mempool_free(batch, vm->batches);
+}
+
+/**
+ * vmlab_evict_add_slot() - add a page to a batch
+ * @batch: not full
+ * @lineage: the page's lineage
+ * @slot: its slot, locked; the batch has it from now on, if it takes it
+ *
+ * Return: false, and the slot is still the caller's, when it names no frame, is
+ * pinned, or the batch takes no more of its kind.
+ */
+bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *lineage,
+			  struct vmlab_slot *slot)
+{
+	struct vmlab_victim *victim = &batch->victims[batch->nr];
+	struct vmlab_frame *frame;
+	unsigned int *quota;
+	bool dirty;
+
+	if (!vmlab_word_is_frame(slot->word) || (slot->word & VMLAB_SLOT_PINNED))
+		return false;
+	frame = vmlab_word_frame(slot->word);
+	dirty = frame->flags & VMLAB_FRAME_DIRTY;
+	quota = dirty ? &batch->dirty_quota : &batch->clean_quota;
+	if (!*quota)
+		return false;
+	--*quota;
+	kref_get(&lineage->ref);
+	victim->lineage = lineage;
+	victim->frame = frame;
+	victim->slot = *slot;
+	victim->pgoff = vmlab_slot_pgoff(slot);
+	victim->write = dirty;
+	victim->entry = dirty ? 0 : frame->swap;
+	batch->nr++;
+	return true;
+}
+
+/* Finds the slot that names a frame and locks it, if it is free. */
+static bool vmlab_frame_trylock_slot(struct vmlab_lineage *lineage,
+				     struct vmlab_frame *frame, struct vmlab_slot *slot)
+{
+	u64 pgoff = READ_ONCE(frame->pgoff);
+	struct vmlab_leaf *leaf;
+
+	for (leaf = xa_load(&lineage->leaves, pgoff >> VMLAB_LEAF_SHIFT); leaf;
+	     leaf = rcu_dereference(leaf->next)) {
+		if (!vmlab_slot_trylock_in(leaf, pgoff & (VMLAB_LEAF_SLOTS - 1), slot))
+			continue;
+		if (vmlab_word_is_frame(slot->word) && vmlab_word_frame(slot->word) == frame)
+			return true;
+		vmlab_slot_unlock(slot);
+	}
+	return false;
+}
+
+/**
+ * vmlab_evict_add() - add a frame that a policy proposed
+ * @vm: the instance
+ * @batch: not full
+ * @frame: some frame: by now it may be free, or another page's
+ *
+ * Return: whether the batch has it.
+ */
+bool vmlab_evict_add(struct vmlab *vm, struct vmlab_batch *batch,
+		     struct vmlab_frame *frame)
+{
+	struct vmlab_lineage *lineage;
+	struct vmlab_slot slot;
+	bool added = false;
+
+	rcu_read_lock();
+	lineage = rcu_dereference(frame->lineage);
+	if (!lineage || !vmlab_lineage_tryget(lineage)) {
+		rcu_read_unlock();
+		return false;
+	}
+	if (vmlab_frame_trylock_slot(lineage, frame, &slot)) {
+		added = vmlab_evict_add_slot(batch, lineage, &slot);
+		if (!added)
+			vmlab_slot_unlock(&slot);
+	}
+	rcu_read_unlock();
+	if (!added)
+		vmlab_count(vm, evict_busy, 1);
+	vmlab_lineage_put(lineage);
+	return added;
+}
+
+/* Neighbours in the object become neighbours on disk. */
+static int vmlab_victim_cmp(const void *a, const void *b)
+{
+	const struct vmlab_victim *x = a, *y = b;
+
+	if (x->lineage != y->lineage)
+		return x->lineage->id < y->lineage->id ? -1 : 1;
+	if (x->pgoff != y->pgoff)
+		return x->pgoff < y->pgoff ? -1 : 1;
+	return 0;
+}
+
+static void vmlab_victim_release(struct vmlab_victim *victim)
+{
+	vmlab_slot_unlock(&victim->slot);
+	vmlab_lineage_put(victim->lineage);
+}
+
+/* Gives each dirty victim a slot on swap; those that find none leave the batch. */
+static void vmlab_evict_find_room(struct vmlab *vm, struct vmlab_batch *batch)
+{
+	unsigned int i, kept = 0, dirty = 0, run = 0;
+	u64 next = 0;
+
+	for (i = 0; i < batch->nr; i++)
+		dirty += batch->victims[i].write;
+	for (i = 0; i < batch->nr; i++) {
+		struct vmlab_victim *victim = &batch->victims[i];
+
+		if (victim->write) {
+			if (!run)
+				run = vmlab_swap_alloc(vm, dirty, &next);
+			if (!run) {
+				vmlab_count(vm, evict_no_swap, 1);
+				vmlab_victim_release(victim);
+				continue;
+			}
+			victim->entry = next++;
+			run--;
+			dirty--;
+		}
+		if (kept != i)
+			batch->victims[kept] = *victim;
+		kept++;
+	}
+	batch->nr = kept;
+}
+
+/* Unmaps the victims from @i on that are in one lineage; returns the next one's index. */
+static unsigned int vmlab_evict_unmap_lineage(struct vmlab_batch *batch, unsigned int i)
+{
+	struct vmlab_lineage *lineage = batch->victims[i].lineage;
+	DECLARE_BITMAP(slots, VMLAB_LEAF_SLOTS);
+	struct vmlab_tlb tlb;
+
+	vmlab_tlb_begin(&tlb, lineage);
+	while (i < batch->nr && batch->victims[i].lineage == lineage) {
+		struct vmlab_leaf *leaf = batch->victims[i].slot.leaf;
+
+		bitmap_zero(slots, VMLAB_LEAF_SLOTS);
+		for (; i < batch->nr && batch->victims[i].slot.leaf == leaf; i++)
+			__set_bit(batch->victims[i].slot.index, slots);
+		vmlab_tlb_unmap(&tlb, leaf, slots);
+	}
+	vmlab_tlb_end(&tlb);
+	return i;
+}
+
+/*
+ * Dirty is cleared after the unmapping and before the write: from here on only
+ * who takes the slot's lock can make the page dirty again.
+ */
+static void vmlab_evict_write(struct vmlab *vm, struct vmlab_batch *batch)
+{
+	struct vmlab_swap_batch *io = &batch->io;
+	unsigned int i;
+
+	io->vm = vm;
+	io->write = true;
+	io->nr = 0;
+	for (i = 0; i < batch->nr; i++) {
+		struct vmlab_victim *victim = &batch->victims[i];
+
+		if (!victim->write)
+			continue;
+		victim->frame->flags &= ~VMLAB_FRAME_DIRTY;
+		io->io[io->nr].frame = victim->frame;
+		io->io[io->nr].entry = victim->entry;
+		io->nr++;
+	}
+	if (!io->nr)
+		return;
+	vmlab_swap_submit(io);
+	vmlab_swap_wait(io);
+}
+
+/* The page goes: its slot names the swap entry, and the frame is free. */
+static void vmlab_evict_commit(struct vmlab *vm, struct vmlab_victim *victim)
+{
+	struct vmlab_object *obj = victim->slot.leaf->object;
+	struct vmlab_frame *frame = victim->frame;
+
+	/* A clean copy's reference on the entry becomes the slot's. */
+	if (!victim->write)
+		vmlab_swap_slot(vm, victim->entry)->frame = NULL;
+	frame->swap = 0;
+	victim->slot.word = vmlab_entry_word(victim->entry);
+	trace_evict(victim->lineage->id, victim->pgoff, vmlab_frame_nid(frame), frame->pfn,
+		    victim->write);
+	atomic64_inc(&obj->evictions);
+	if (victim->write)
+		atomic64_inc(&obj->swap_outs);
+	else
+		vmlab_count(vm, swap_clean_drop, 1);
+	vmlab_frame_retire(frame);
+	vmlab_frame_unget(victim->lineage, frame);
+}
+
+/* The write failed: the slot on swap is bad, and the page stays as it was. */
+static void vmlab_evict_undo(struct vmlab *vm, struct vmlab_victim *victim)
+{
+	victim->frame->flags |= VMLAB_FRAME_DIRTY;
+	vmlab_swap_mark_bad(vm, victim->entry);
+}
+
+/**
+ * vmlab_evict() - evict a batch
+ * @vm: the instance
+ * @batch: its victims; empty afterwards
+ *
+ * Context: sleeps for I/O; holds no slot but the victims'.  vm->activity held for read.
+ * Return: pages evicted.
+ */
+unsigned int vmlab_evict(struct vmlab *vm, struct vmlab_batch *batch)
+{
+	unsigned int i, written = 0, evicted = 0;
+
+	sort(batch->victims, batch->nr, sizeof(batch->victims[0]), vmlab_victim_cmp, NULL);
+	vmlab_evict_find_room(vm, batch);
+	for (i = 0; i < batch->nr;)
+		i = vmlab_evict_unmap_lineage(batch, i);
+	vmlab_evict_write(vm, batch);
+	for (i = 0; i < batch->nr; i++) {
+		struct vmlab_victim *victim = &batch->victims[i];
+
+		if (victim->write && batch->io.io[written++].error) {
+			vmlab_evict_undo(vm, victim);
+		} else {
+			vmlab_evict_commit(vm, victim);
+			evicted++;
+		}
+		vmlab_victim_release(victim);
+	}
+	batch->nr = 0;
+	vmlab_count(vm, evict, evicted);
+	return evicted;
+}

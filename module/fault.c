@@ -1,0 +1,635 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The story of a page fault.
+ *
+ * Owns vm_operations and every PTE that vmlab sets: no other file makes a page
+ * reachable.  A PTE is set under the lock of its slot, or, for neighbours that are
+ * resident already, under leaf->lock.  Rules that keep memory whole:
+ *
+ *  - Writes come only through PTEs that are made writable here, after the page was
+ *    marked dirty.  Read-only PTEs are inserted clean: mprotect() makes a dirty one
+ *    writable without asking (can_change_pte_writable() in mm/mprotect.c).
+ *  - ->pfn_mkwrite never returns 0, which would let the core make the PTE writable
+ *    by itself after our locks are gone, and never drops the fault's lock, which the
+ *    core goes on to use: to wait, it unmaps the page, and ->fault waits.
+ *  - After the fault's lock was dropped neither vma nor vmf is touched.
+ */
+#include <linux/file.h>
+#include <linux/mman.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "fault_kind.h"
+#include "trace.h"
+#include "vmlab.h"
+
+/* Resident neighbours mapped along with a load: an aligned window of pages. */
+#define VMLAB_AROUND	16U
+/* Holes filled ahead of sequential stores: at most so many, a quarter of the run. */
+#define VMLAB_AHEAD_MAX	63U
+#define VMLAB_RUN_MAX	1024U
+
+/**
+ * struct vmlab_fault - a fault on its way
+ * @vmf: the core's description; invalid once @file is set
+ * @obj: the object
+ * @addr: page aligned address
+ * @pgoff: the page
+ * @write: a store
+ * @mkwrite: comes through ->pfn_mkwrite
+ * @slot: the page's slot, while locked
+ * @spare: a charged, zeroed frame in hand, or NULL
+ * @file: set once the fault's lock was dropped: keeps the object
+ * @kind: what happened, for the trace
+ * @node: on which node, or NUMA_NO_NODE
+ */
+struct vmlab_fault {
+	struct vm_fault		*vmf;
+	struct vmlab_object	*obj;
+	unsigned long		addr;
+	u64			pgoff;
+	bool			write;
+	bool			mkwrite;
+	struct vmlab_slot	slot;
+	struct vmlab_frame	*spare;
+	struct file		*file;
+	int			kind;
+	int			node;
+};
+
+/* Not a vm_fault_t: look at the slot again. */
+#define VMLAB_FAULT_AGAIN	((__force vm_fault_t)~0U)
+
+static pte_t vmlab_pte(struct vm_area_struct *vma, unsigned long pfn, bool write)
+{
+	pte_t pte = pte_mkspecial(pfn_pte(pfn, vma->vm_page_prot));
+
+	return write ? pte_mkwrite_novma(pte_mkdirty(pte)) : pte_mkclean(pte_wrprotect(pte));
+}
+
+/* Makes the core build the page tables down to the PTE table, before anything is locked. */
+static int vmlab_fault_prepare_tables(struct vmlab_fault *f)
+{
+	if (likely(!pmd_none(READ_ONCE(*f->vmf->pmd))))
+		return 0;
+	return apply_to_page_range(f->vmf->vma->vm_mm, f->addr, PAGE_SIZE, NULL, NULL);
+}
+
+static pte_t *vmlab_fault_lock_ptes(struct vmlab_fault *f, spinlock_t **ptl)
+{
+	*ptl = pte_lockptr(f->vmf->vma->vm_mm, f->vmf->pmd);
+	spin_lock(*ptl);
+	return pte_offset_kernel(f->vmf->pmd, f->addr);
+}
+
+/* May the fault's lock be dropped?  Once, so that the second try makes progress. */
+static bool vmlab_fault_may_drop(struct vmlab_fault *f)
+{
+	return !f->mkwrite && fault_flag_allow_retry_first(f->vmf->flags) &&
+	       !(f->vmf->flags & FAULT_FLAG_RETRY_NOWAIT);
+}
+
+static void vmlab_fault_drop(struct vmlab_fault *f)
+{
+	f->file = get_file(f->vmf->vma->vm_file);
+	vmlab_release_fault_lock(f->vmf);
+	f->vmf = NULL;
+	f->kind = VMLAB_FAULT_RETRY;
+	vmlab_count(f->obj->vm, fault_retry, 1);
+}
+
+static vm_fault_t vmlab_fault_error(struct vmlab_fault *f)
+{
+	f->kind = VMLAB_FAULT_SIGBUS;
+	vmlab_count(f->obj->vm, fault_sigbus, 1);
+	return VM_FAULT_SIGBUS;
+}
+
+/* ->pfn_mkwrite cannot go on: unmap, so that ->fault comes, which can wait. */
+static vm_fault_t vmlab_mkwrite_refault(struct vmlab_fault *f)
+{
+	zap_vma_ptes(f->vmf->vma, f->addr, PAGE_SIZE);
+	return VM_FAULT_NOPAGE;
+}
+
+/* The slot is busy (an eviction, a swap-in, another fault): wait, then look again. */
+static vm_fault_t vmlab_fault_busy(struct vmlab_fault *f)
+{
+	if (f->mkwrite)
+		return vmlab_mkwrite_refault(f);
+	if (f->vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		return VM_FAULT_RETRY;
+	if (vmlab_fault_may_drop(f)) {
+		vmlab_fault_drop(f);
+		vmlab_slot_wait(f->obj, f->pgoff, true);
+		return VM_FAULT_RETRY;
+	}
+	if (vmlab_slot_wait(f->obj, f->pgoff, true))
+		return vmlab_fault_error(f);
+	return VMLAB_FAULT_AGAIN;
+}
+
+/* No frame could be had without waiting, and the slot is unlocked: wait for one. */
+static vm_fault_t vmlab_fault_get_frame(struct vmlab_fault *f)
+{
+	if (f->mkwrite)
+		return vmlab_mkwrite_refault(f);
+	if (vmlab_frame_get(f->obj->lineage, vmlab_numa_node(f->obj->vm),
+			    VMLAB_ALLOC_ZERO, &f->spare))
+		return vmlab_fault_error(f);
+	return VMLAB_FAULT_AGAIN;
+}
+
+static void vmlab_fault_unlock(struct vmlab_fault *f)
+{
+	f->slot.fault = true;
+	vmlab_slot_unlock(&f->slot);
+}
+
+/* A load from a hole in 2 MiB that have no leaf yet: costs no memory of the pool. */
+static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
+{
+	struct vm_area_struct *vma = f->vmf->vma;
+	vm_fault_t ret = VMLAB_FAULT_AGAIN;
+	spinlock_t *ptl;
+	pte_t *pte;
+	int marked;
+
+	marked = vmlab_leaf_mark_zero(f->obj, f->pgoff);
+	if (marked < 0)
+		return vmlab_fault_error(f);
+	if (!marked)
+		return VMLAB_FAULT_AGAIN;
+	pte = vmlab_fault_lock_ptes(f, &ptl);
+	/*
+	 * A leaf that comes later finds this PTE when it fills the hole: it looks
+	 * into this table after the leaf is visible.  One that came before is
+	 * visible now: the page table lock is a full barrier on x86.
+	 */
+	if (vmlab_leaf_is_zero_marked(f->obj, f->pgoff)) {
+		if (pte_none(*pte))
+			set_pte_at(vma->vm_mm, f->addr, pte,
+				   vmlab_pte(vma, my_zero_pfn(f->addr), false));
+		ret = VM_FAULT_NOPAGE;
+	}
+	spin_unlock(ptl);
+	if (ret == VM_FAULT_NOPAGE) {
+		f->kind = VMLAB_FAULT_HOLE;
+		atomic64_inc(&f->obj->nr_faults);
+		vmlab_count(f->obj->vm, fault_hole, 1);
+	}
+	return ret;
+}
+
+/* A load from a hole: the zero page, and a note in the slot that it is mapped. */
+static vm_fault_t vmlab_fault_load_hole(struct vmlab_fault *f)
+{
+	struct vm_area_struct *vma = f->vmf->vma;
+	spinlock_t *ptl;
+	pte_t *pte;
+
+	pte = vmlab_fault_lock_ptes(f, &ptl);
+	if (pte_none(*pte))
+		set_pte_at(vma->vm_mm, f->addr, pte,
+			   vmlab_pte(vma, my_zero_pfn(f->addr), false));
+	spin_unlock(ptl);
+	f->slot.word |= VMLAB_SLOT_ZERO;
+	f->kind = VMLAB_FAULT_HOLE;
+	vmlab_count(f->obj->vm, fault_hole, 1);
+	vmlab_fault_unlock(f);
+	return VM_FAULT_NOPAGE;
+}
+
+/*
+ * How many holes to fill ahead.  Stores that go on where the last ones ended make a
+ * run; ahead of it go a quarter of its length, so that a program never holds much
+ * more than it touched.
+ */
+static unsigned int vmlab_fault_ahead_window(struct vmlab_fault *f)
+{
+	struct vm_area_struct *vma = f->vmf->vma;
+	struct vmlab_leaf *leaf = f->slot.leaf;
+	unsigned int run = 0, ahead;
+
+	if (READ_ONCE(leaf->seq_next) == f->slot.index)
+		run = READ_ONCE(leaf->seq_run);
+	if (vma->vm_flags & VM_RAND_READ)
+		run = 0;
+	ahead = min(run / 4, VMLAB_AHEAD_MAX);
+	ahead = min_t(unsigned long, ahead,
+		      ((pmd_addr_end(f->addr, vma->vm_end) - f->addr) >> PAGE_SHIFT) - 1);
+	return min(ahead, VMLAB_LEAF_SLOTS - 1 - f->slot.index);
+}
+
+static void vmlab_fault_note_run(struct vmlab_fault *f, unsigned int filled)
+{
+	struct vmlab_leaf *leaf = f->slot.leaf;
+	unsigned int run = 0;
+
+	if (READ_ONCE(leaf->seq_next) == f->slot.index)
+		run = READ_ONCE(leaf->seq_run);
+	WRITE_ONCE(leaf->seq_run, min(run + filled, VMLAB_RUN_MAX));
+	WRITE_ONCE(leaf->seq_next, f->slot.index + filled);
+}
+
+/*
+ * Locks up to @nr holes after the page and finds frames for them, out of plenty only:
+ * no neighbour is worth an eviction.
+ */
+static unsigned int vmlab_fault_take_ahead(struct vmlab_fault *f, struct vmlab_pool *pool,
+					   struct vmlab_frame **frames, unsigned int nr)
+{
+	struct vmlab_lineage *lineage = f->obj->lineage;
+	struct vmlab_leaf *leaf = f->slot.leaf;
+	unsigned int locked, got;
+
+	if (vmlab_pool_free_frames(pool) < nr + vmlab_watermark(pool,
+								READ_ONCE(pool->vm->watermark_high)))
+		return 0;
+	locked = vmlab_slot_trylock_holes(leaf, f->slot.index + 1, nr);
+	if (!locked)
+		return 0;
+	if (!vmlab_lineage_charge(lineage, locked)) {
+		vmlab_slot_unlock_run(leaf, f->slot.index + 1, locked, NULL);
+		return 0;
+	}
+	got = vmlab_frame_alloc_bulk(pool, VMLAB_ALLOC_ZERO, frames, locked);
+	if (got < locked) {
+		vmlab_lineage_uncharge(lineage, locked - got);
+		vmlab_slot_unlock_run(leaf, f->slot.index + 1 + got, locked - got, NULL);
+	}
+	vmlab_numa_count(pool->vm, pool->nid, pool->nid, got);
+	return got;
+}
+
+/* Sets PTEs of frames just committed, writable; all but the first not yet accessed. */
+static void vmlab_fault_map_new(struct vmlab_fault *f, struct vmlab_frame **frames,
+				unsigned int nr)
+{
+	struct vm_area_struct *vma = f->vmf->vma;
+	bool write = vma->vm_flags & VM_WRITE;
+	spinlock_t *ptl;
+	unsigned int i;
+	pte_t *pte;
+
+	pte = vmlab_fault_lock_ptes(f, &ptl);
+	for (i = 0; i < nr; i++) {
+		pte_t entry = vmlab_pte(vma, frames[i]->pfn, write);
+
+		if (!pte_none(pte[i]))
+			continue;
+		set_pte_at(vma->vm_mm, f->addr + i * PAGE_SIZE, pte + i,
+			   i ? pte_mkold(entry) : entry);
+	}
+	spin_unlock(ptl);
+}
+
+/* A store to a hole: a zeroed frame, and more ahead of a run. */
+static vm_fault_t vmlab_fault_store_hole(struct vmlab_fault *f)
+{
+	struct vmlab_frame *frames[1 + VMLAB_AHEAD_MAX];
+	unsigned long words[1 + VMLAB_AHEAD_MAX];
+	struct vmlab_lineage *lineage = f->obj->lineage;
+	struct vmlab_leaf *leaf = f->slot.leaf;
+	unsigned int nr = 1, ahead, i;
+
+	frames[0] = f->spare;
+	if (!frames[0])
+		frames[0] = vmlab_frame_try(lineage, vmlab_numa_node(f->obj->vm),
+					    VMLAB_ALLOC_ZERO);
+	if (!frames[0]) {
+		vmlab_slot_unlock(&f->slot);
+		return vmlab_fault_get_frame(f);
+	}
+	f->spare = NULL;
+	vmlab_slot_clear_zero(f->obj, &f->slot);
+	ahead = vmlab_fault_ahead_window(f);
+	if (ahead)
+		nr += vmlab_fault_take_ahead(f, vmlab_frame_pool(frames[0]), frames + 1, ahead);
+	for (i = 0; i < nr; i++) {
+		frames[i]->flags = VMLAB_FRAME_DIRTY;
+		vmlab_frame_commit(frames[i], lineage, f->pgoff + i);
+		words[i] = vmlab_frame_word(frames[i]);
+	}
+	vmlab_fault_map_new(f, frames, nr);
+	vmlab_fault_note_run(f, nr);
+	f->kind = VMLAB_FAULT_ZERO;
+	f->node = vmlab_frame_nid(frames[0]);
+	vmlab_count(f->obj->vm, fault_zero, 1);
+	vmlab_count(f->obj->vm, fault_ahead, nr - 1);
+	/* The first slot keeps the leaf until the last of the run is unlocked. */
+	vmlab_slot_unlock_run(leaf, f->slot.index + 1, nr - 1, words + 1);
+	f->slot.word = words[0];
+	vmlab_fault_unlock(f);
+	return VM_FAULT_NOPAGE;
+}
+
+/*
+ * Maps resident neighbours, read-only, clean and not yet accessed.  leaf->lock is held
+ * from reading a word to setting the PTE: who wants to unmap the page sets its lock bit
+ * under leaf->lock first, so it either is skipped here or sees the PTE.
+ */
+static unsigned int vmlab_map_neighbours(struct vm_fault *vmf, struct vmlab_leaf *leaf,
+					 u64 first, u64 last, unsigned long young)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	spinlock_t *ptl = pte_lockptr(vma->vm_mm, vmf->pmd);
+	unsigned int mapped = 0;
+	u64 pgoff;
+
+	spin_lock(&leaf->lock);
+	if (leaf->dead)
+		goto out;
+	spin_lock(ptl);
+	for (pgoff = first; pgoff <= last; pgoff++) {
+		unsigned long addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
+		unsigned long word = leaf->words[pgoff & (VMLAB_LEAF_SLOTS - 1)];
+		pte_t *pte = pte_offset_kernel(vmf->pmd, addr);
+		struct vmlab_frame *frame;
+		pte_t entry;
+
+		if ((word & VMLAB_SLOT_LOCKED) || !vmlab_word_is_frame(word) || !pte_none(*pte))
+			continue;
+		frame = vmlab_word_frame(word);
+		/* Its first use must be seen: the next window's size depends on it. */
+		if (frame->flags & VMLAB_FRAME_READAHEAD)
+			continue;
+		entry = vmlab_pte(vma, frame->pfn, false);
+		set_pte_at(vma->vm_mm, addr, pte, addr == young ? entry : pte_mkold(entry));
+		mapped++;
+	}
+	spin_unlock(ptl);
+out:
+	spin_unlock(&leaf->lock);
+	return mapped;
+}
+
+/* The aligned window round a page: within its leaf, its VMA and its PTE table. */
+static void vmlab_around_window(struct vmlab_fault *f, u64 *first, u64 *last)
+{
+	struct vm_area_struct *vma = f->vmf->vma;
+	unsigned long start = max(f->addr & PMD_MASK, vma->vm_start);
+	unsigned long end = pmd_addr_end(f->addr, vma->vm_end);
+	u64 low = f->pgoff - ((f->addr - start) >> PAGE_SHIFT);
+	u64 high = f->pgoff + ((end - f->addr) >> PAGE_SHIFT) - 1;
+
+	*first = max_t(u64, low, f->pgoff & ~(u64)(VMLAB_AROUND - 1));
+	*last = min_t(u64, high, f->pgoff | (VMLAB_AROUND - 1));
+}
+
+static void vmlab_fault_around(struct vmlab_fault *f, struct vmlab_leaf *leaf)
+{
+	u64 first, last;
+
+	if (f->vmf->vma->vm_flags & VM_RAND_READ)
+		return;
+	vmlab_around_window(f, &first, &last);
+	vmlab_count(f->obj->vm, fault_around,
+		    vmlab_map_neighbours(f->vmf, leaf, first, last, 0));
+}
+
+static void vmlab_fault_touch(struct vmlab_fault *f, struct vmlab_frame *frame)
+{
+	if (!(frame->flags & VMLAB_FRAME_READAHEAD))
+		return;
+	frame->flags &= ~VMLAB_FRAME_READAHEAD;
+	vmlab_count(f->obj->vm, swap_readahead_hit, 1);
+	WRITE_ONCE(f->obj->ra_hits, READ_ONCE(f->obj->ra_hits) + 1);
+}
+
+/*
+ * The page is resident: map it.  A page that is dirty already is mapped writable at
+ * once, where the VMA allows it: there is nothing left to find out by a second fault.
+ */
+static vm_fault_t vmlab_fault_present(struct vmlab_fault *f)
+{
+	struct vmlab_frame *frame = vmlab_word_frame(f->slot.word);
+	struct vm_area_struct *vma = f->vmf->vma;
+	spinlock_t *ptl;
+	bool write;
+	pte_t *pte;
+
+	vmlab_fault_touch(f, frame);
+	if (f->write)
+		vmlab_slot_dirty(&f->slot);
+	write = (vma->vm_flags & VM_WRITE) && (frame->flags & VMLAB_FRAME_DIRTY);
+	pte = vmlab_fault_lock_ptes(f, &ptl);
+	if (pte_none(*pte) || (pte_pfn(*pte) == frame->pfn && !pte_write(*pte)))
+		set_pte_at(vma->vm_mm, f->addr, pte, vmlab_pte(vma, frame->pfn, write));
+	spin_unlock(ptl);
+	if (!f->write)
+		vmlab_fault_around(f, f->slot.leaf);
+	if (f->kind == VMLAB_FAULT_NONE) {
+		f->kind = f->mkwrite ? VMLAB_FAULT_MKWRITE : VMLAB_FAULT_MINOR;
+		if (f->mkwrite)
+			vmlab_count(f->obj->vm, fault_mkwrite, 1);
+		else
+			vmlab_count(f->obj->vm, fault_minor, 1);
+	}
+	f->node = vmlab_frame_nid(frame);
+	vmlab_fault_unlock(f);
+	return VM_FAULT_NOPAGE;
+}
+
+/* The page is on swap: read it, without the fault's lock where that may be dropped. */
+static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
+{
+	struct vmlab_swapin *in;
+	unsigned int window;
+
+	if (f->mkwrite) {
+		vmlab_slot_unlock(&f->slot);
+		return vmlab_mkwrite_refault(f);
+	}
+	if (!f->spare)
+		f->spare = vmlab_frame_try(f->obj->lineage, vmlab_numa_node(f->obj->vm), 0);
+	if (!f->spare) {
+		vmlab_slot_unlock(&f->slot);
+		return vmlab_fault_get_frame(f);
+	}
+	window = vmlab_swapin_window(f->obj, f->pgoff, f->vmf->vma);
+	in = vmlab_swapin_start(f->obj, &f->slot, &f->spare, window);
+	f->kind = VMLAB_FAULT_SWAP;
+	vmlab_count(f->obj->vm, fault_swap, 1);
+	if (!vmlab_fault_may_drop(f)) {
+		if (!vmlab_swapin_finish(f->obj, in, &f->slot))
+			return vmlab_fault_present(f);
+		vmlab_slot_unlock(&f->slot);
+		return vmlab_fault_error(f);
+	}
+	vmlab_fault_drop(f);
+	f->kind = VMLAB_FAULT_SWAP;
+	/* An error shows itself again, and for good, when the fault comes back. */
+	vmlab_swapin_finish(f->obj, in, &f->slot);
+	vmlab_fault_unlock(f);
+	return VM_FAULT_RETRY;
+}
+
+/* One look at the page: find the leaf, lock the slot, act by its state. */
+static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
+{
+	int err;
+
+	err = vmlab_slot_lock(f->obj, f->pgoff, VMLAB_SLOT_TRY, &f->slot);
+	if (err == -EAGAIN)
+		return vmlab_fault_busy(f);
+	if (err == -ENOENT && !f->write)
+		return vmlab_fault_load_nothing(f);
+	if (err == -ENOENT) {
+		if (f->mkwrite)
+			return vmlab_mkwrite_refault(f);
+		return vmlab_leaf_create(f->obj, f->pgoff) ? vmlab_fault_error(f) :
+							     VMLAB_FAULT_AGAIN;
+	}
+	vmlab_slot_track(&f->slot);
+	if (vmlab_word_is_frame(f->slot.word))
+		return vmlab_fault_present(f);
+	if (vmlab_word_is_swap(f->slot.word))
+		return vmlab_fault_swapped(f);
+	return f->write ? vmlab_fault_store_hole(f) : vmlab_fault_load_hole(f);
+}
+
+static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
+{
+	struct vmlab_region *region = vmf->vma->vm_private_data;
+	struct vmlab_fault f = {
+		.vmf	 = vmf,
+		.obj	 = region->object,
+		.addr	 = vmf->address & PAGE_MASK,
+		.pgoff	 = vmf->pgoff,
+		.write	 = mkwrite || (vmf->flags & FAULT_FLAG_WRITE),
+		.mkwrite = mkwrite,
+		.kind	 = VMLAB_FAULT_NONE,
+		.node	 = NUMA_NO_NODE,
+	};
+	u64 id = f.obj->id;
+	vm_fault_t ret;
+
+	trace_fault_enter(id, f.addr, f.pgoff, f.write);
+	percpu_down_read(&f.obj->vm->activity);
+	do {
+		ret = vmlab_fault_prepare_tables(&f) ? VM_FAULT_OOM : vmlab_fault_once(&f);
+	} while (ret == VMLAB_FAULT_AGAIN);
+	if (f.spare)
+		vmlab_frame_unget(f.obj->lineage, f.spare);
+	percpu_up_read(&f.obj->vm->activity);
+	trace_fault_exit(id, f.addr, f.pgoff, f.kind, f.node, (__force unsigned int)ret);
+	if (f.file)
+		fput(f.file);
+	return ret;
+}
+
+static vm_fault_t vmlab_vm_fault(struct vm_fault *vmf)
+{
+	return vmlab_fault_handle(vmf, false);
+}
+
+static vm_fault_t vmlab_vm_pfn_mkwrite(struct vm_fault *vmf)
+{
+	return vmlab_fault_handle(vmf, true);
+}
+
+/*
+ * Runs under RCU and must not sleep.  The core asks it before ->fault for loads, and
+ * that it is here at all lets 6.12 call ->fault under the lock of the VMA alone.
+ */
+static vm_fault_t vmlab_vm_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_t last)
+{
+	struct vmlab_region *region = vmf->vma->vm_private_data;
+	struct vmlab_object *obj = region->object;
+	unsigned long addr = vmf->address & PAGE_MASK;
+	vm_fault_t ret = 0;
+	struct vmlab_leaf *leaf;
+	unsigned int mapped;
+	pte_t *pte;
+
+	if (pmd_none(READ_ONCE(*vmf->pmd)) || (vmf->vma->vm_flags & VM_RAND_READ))
+		return 0;
+	if (!percpu_down_read_trylock(&obj->vm->activity))
+		return 0;
+	rcu_read_lock();	/* 6.1 leaves that to the callee */
+	leaf = vmlab_leaf_lookup(obj, vmf->pgoff);
+	if (!leaf)
+		goto out;
+	/* The core's window is within one PTE table, but not always within one leaf. */
+	first = max_t(pgoff_t, first, leaf->index << VMLAB_LEAF_SHIFT);
+	last = min_t(pgoff_t, last, (leaf->index << VMLAB_LEAF_SHIFT) + VMLAB_LEAF_SLOTS - 1);
+	mapped = vmlab_map_neighbours(vmf, leaf, first, last, addr);
+	pte = pte_offset_kernel(vmf->pmd, addr);
+	if (mapped && !pte_none(READ_ONCE(*pte))) {
+		vmlab_count(obj->vm, fault_minor, 1);
+		mapped--;
+		ret = VM_FAULT_NOPAGE;
+	}
+	vmlab_count(obj->vm, fault_around, mapped);
+out:
+	rcu_read_unlock();
+	percpu_up_read(&obj->vm->activity);
+	return ret;
+}
+
+/**
+ * vmlab_region_create() - what a new VMA's vm_private_data points to
+ * @obj: what it maps
+ *
+ * Return: the region with one reference, or NULL.
+ */
+struct vmlab_region *vmlab_region_create(struct vmlab_object *obj)
+{
+	struct vmlab_region *region = kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
+
+	if (!region)
+		return NULL;
+	kref_init(&region->ref);
+	vmlab_object_get(obj);
+	region->object = obj;
+	region->mm = current->mm;
+	return region;
+}
+
+static void vmlab_region_release(struct kref *ref)
+{
+	struct vmlab_region *region = container_of(ref, struct vmlab_region, ref);
+
+	vmlab_object_put(region->object);
+	kfree(region);
+}
+
+/**
+ * vmlab_region_put() - drop a reference
+ * @region: the region
+ *
+ * Context: may sleep.
+ */
+void vmlab_region_put(struct vmlab_region *region)
+{
+	kref_put(&region->ref, vmlab_region_release);
+}
+
+/*
+ * A VMA was split, moved or, when its mm is another one, forked.  dup_mmap()
+ * (kernel/fork.c) calls this before it copies page tables: with VM_WIPEONFORK it
+ * copies none, and the child finds its pages by its own faults.
+ */
+static void vmlab_vm_open(struct vm_area_struct *vma)
+{
+	struct vmlab_region *region = vma->vm_private_data;
+
+	kref_get(&region->ref);
+	if (vma->vm_mm != region->mm && !(vma->vm_flags & VM_WIPEONFORK))
+		vm_flags_set(vma, VM_WIPEONFORK);
+}
+
+static void vmlab_vm_close(struct vm_area_struct *vma)
+{
+	vmlab_region_put(vma->vm_private_data);
+}
+
+const struct vm_operations_struct vmlab_vm_ops = {
+	.open		= vmlab_vm_open,
+	.close		= vmlab_vm_close,
+	.fault		= vmlab_vm_fault,
+	.map_pages	= vmlab_vm_map_pages,
+	.pfn_mkwrite	= vmlab_vm_pfn_mkwrite,
+	.access		= vmlab_vma_access,
+};

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * vmlab's pseudo file system: one inode a lineage.
+ *
+ * Owns the superblock of an instance.  An inode's address_space is what every
+ * file of the lineage has as f_mapping, so that its i_mmap knows every VMA that
+ * could map a frame of the lineage; drivers/gpu/drm/drm_drv.c does the same.
+ * No page ever enters the page cache of these inodes.
+ */
+#include <linux/fs.h>
+#include <linux/mount.h>
+#include <linux/pseudo_fs.h>
+
+#include "vmlab.h"
+
+#define VMLAB_FS_MAGIC	0x766d6c62	/* "vmlb" */
+
+static int vmlab_fs_init_context(struct fs_context *fc)
+{
+	return init_pseudo(fc, VMLAB_FS_MAGIC) ? 0 : -ENOMEM;
+}
+
+static struct file_system_type vmlab_fs_type = {
+	.name			= "vmlab",
+	.owner			= THIS_MODULE,
+	.init_fs_context	= vmlab_fs_init_context,
+	.kill_sb		= kill_anon_super,
+};
+
+/**
+ * vmlab_fs_mount() - give an instance its superblock
+ * @vm: the instance
+ *
+ * Return: 0 or -errno.
+ */
+int vmlab_fs_mount(struct vmlab *vm)
+{
+	struct vfsmount *mnt = kern_mount(&vmlab_fs_type);
+
+	if (IS_ERR(mnt))
+		return PTR_ERR(mnt);
+	vm->mnt = mnt;
+	return 0;
+}
+
+/**
+ * vmlab_fs_unmount() - undo vmlab_fs_mount()
+ * @vm: the instance; no lineage is left.  Never mounted is fine
+ */
+void vmlab_fs_unmount(struct vmlab *vm)
+{
+	if (vm->mnt)
+		kern_unmount(vm->mnt);
+	vm->mnt = NULL;
+}
+
+/**
+ * vmlab_fs_inode() - a lineage's inode
+ * @vm: the instance
+ * @ino: its number
+ *
+ * Return: the inode with one reference, or ERR_PTR().
+ */
+struct inode *vmlab_fs_inode(struct vmlab *vm, u64 ino)
+{
+	struct inode *inode = alloc_anon_inode(vm->mnt->mnt_sb);
+
+	if (!IS_ERR(inode))
+		inode->i_ino = ino;
+	return inode;
+}

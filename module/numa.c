@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which node a frame comes from, and the statistics of it.
+ *
+ * Owns the order in which nodes are tried and the per-node counters.  It never
+ * allocates a frame itself.
+ */
+#include <linux/slab.h>
+#include <linux/topology.h>
+
+#include "trace.h"
+#include "vmlab.h"
+
+/**
+ * vmlab_numa_init_fallback() - order the pools by distance from one of them
+ * @pool: the one
+ *
+ * Context: every pool of the instance is in vm->pools; not yet in use.
+ * Return: 0 or -ENOMEM.
+ */
+int vmlab_numa_init_fallback(struct vmlab_pool *pool)
+{
+	struct vmlab *vm = pool->vm;
+	int nid, i, nr = 0;
+
+	pool->fallback = kcalloc(MAX_NUMNODES, sizeof(*pool->fallback), GFP_KERNEL);
+	if (!pool->fallback)
+		return -ENOMEM;
+	/* Insertion sort: itself first, as its distance is the least. */
+	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+		if (!vm->pools[nid])
+			continue;
+		for (i = nr++; i > 0; i--) {
+			if (node_distance(pool->nid, pool->fallback[i - 1]) <=
+			    node_distance(pool->nid, nid))
+				break;
+			pool->fallback[i] = pool->fallback[i - 1];
+		}
+		pool->fallback[i] = nid;
+	}
+	pool->nr_fallback = nr;
+	return 0;
+}
+
+/**
+ * vmlab_numa_pool() - the pool of a node, or the nearest to it
+ * @vm: the instance
+ * @nid: the node
+ *
+ * Return: the pool; NULL when the instance has none at all.
+ */
+struct vmlab_pool *vmlab_numa_pool(struct vmlab *vm, int nid)
+{
+	struct vmlab_pool *best = vm->pools[nid];
+	int i;
+
+	if (likely(best))
+		return best;
+	for (i = 0; i < MAX_NUMNODES; i++)
+		if (vm->pools[i] && (!best || node_distance(nid, i) <
+					      node_distance(nid, best->nid)))
+			best = vm->pools[i];
+	return best;
+}
+
+/**
+ * vmlab_numa_node() - the node that a new page of the running task should be on
+ * @vm: the instance
+ *
+ * Local first: the node of the CPU that runs.
+ *
+ * Return: the node.
+ */
+int vmlab_numa_node(struct vmlab *vm)
+{
+	return numa_mem_id();
+}
+
+static void vmlab_node_count(struct vmlab *vm, int nid, enum vmlab_node_stat stat,
+			     unsigned int nr)
+{
+	if (vm->pools[nid])
+		this_cpu_add(vm->pools[nid]->node_stats->count[stat], nr);
+}
+
+/**
+ * vmlab_numa_count() - count where frames came from, as numastat does
+ * @vm: the instance
+ * @wanted: the node wanted
+ * @got: the node that the frames are on
+ * @nr: frames
+ *
+ * As in the kernel's zone_statistics() (mm/page_alloc.c): hit and miss are about
+ * the wish, local and other about the CPU that asked.
+ */
+void vmlab_numa_count(struct vmlab *vm, int wanted, int got, unsigned int nr)
+{
+	if (wanted == got) {
+		vmlab_node_count(vm, got, VMLAB_numa_hit, nr);
+	} else {
+		vmlab_node_count(vm, got, VMLAB_numa_miss, nr);
+		vmlab_node_count(vm, wanted, VMLAB_numa_foreign, nr);
+		trace_numa(wanted, got);
+	}
+	vmlab_node_count(vm, got, got == numa_node_id() ? VMLAB_local_node :
+							   VMLAB_other_node, nr);
+}

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Objects and lineages: their life, their numbers, their limits.
+ *
+ * Owns struct vmlab_object and struct vmlab_lineage.  An object's pages go when
+ * its file is released (vmlab_object_destroy()); what is left after that is a
+ * shell for those who still hold a reference.  It never touches a slot: range.c
+ * empties the object.
+ */
+#include <linux/cred.h>
+#include <linux/sched.h>
+#include <linux/sched/user.h>
+#include <linux/slab.h>
+
+#include "vmlab.h"
+
+/* Two xarrays whose locks nest: lockdep must tell them apart. */
+static struct lock_class_key vmlab_object_leaves_key;
+static struct lock_class_key vmlab_lineage_leaves_key;
+
+static struct vmlab_lineage *vmlab_lineage_create(struct vmlab *vm, u64 id)
+{
+	struct vmlab_lineage *lineage;
+	int err = -ENOMEM;
+
+	lineage = kzalloc(sizeof(*lineage), GFP_KERNEL_ACCOUNT);
+	if (!lineage)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&lineage->ref);
+	lineage->vm = vm;
+	lineage->id = id;
+	xa_init(&lineage->leaves);
+	lockdep_set_class(&lineage->leaves.xa_lock, &vmlab_lineage_leaves_key);
+	lineage->inode = vmlab_fs_inode(vm, id);
+	if (IS_ERR(lineage->inode)) {
+		err = PTR_ERR(lineage->inode);
+		goto free;
+	}
+	err = xa_err(xa_store(&vm->lineages, id, lineage, GFP_KERNEL_ACCOUNT));
+	if (err)
+		goto put_inode;
+	return lineage;
+
+put_inode:
+	iput(lineage->inode);
+free:
+	kfree(lineage);
+	return ERR_PTR(err);
+}
+
+static void vmlab_lineage_release(struct kref *ref)
+{
+	struct vmlab_lineage *lineage = container_of(ref, struct vmlab_lineage, ref);
+
+	WARN_ON_ONCE(atomic_long_read(&lineage->nr_frames));
+	xa_erase(&lineage->vm->lineages, lineage->id);
+	xa_destroy(&lineage->leaves);
+	iput(lineage->inode);
+	kfree_rcu(lineage, rcu);
+}
+
+/**
+ * vmlab_lineage_tryget() - take a reference on a lineage found under RCU
+ * @lineage: the lineage
+ *
+ * Return: whether there is one now.
+ */
+bool vmlab_lineage_tryget(struct vmlab_lineage *lineage)
+{
+	return kref_get_unless_zero(&lineage->ref);
+}
+
+/**
+ * vmlab_lineage_put() - drop a reference
+ * @lineage: the lineage
+ *
+ * Context: may sleep.
+ */
+void vmlab_lineage_put(struct vmlab_lineage *lineage)
+{
+	kref_put(&lineage->ref, vmlab_lineage_release);
+}
+
+/**
+ * vmlab_lineage_next() - go through all lineages
+ * @vm: the instance
+ * @id: in: the lowest number wanted; out: the number found
+ *
+ * Return: the lineage with a reference, or NULL at the end.
+ */
+struct vmlab_lineage *vmlab_lineage_next(struct vmlab *vm, u64 *id)
+{
+	struct vmlab_lineage *lineage;
+	unsigned long i = *id;
+
+	rcu_read_lock();
+	lineage = xa_find(&vm->lineages, &i, ULONG_MAX, XA_PRESENT);
+	while (lineage && !vmlab_lineage_tryget(lineage))
+		lineage = xa_find_after(&vm->lineages, &i, ULONG_MAX, XA_PRESENT);
+	rcu_read_unlock();
+	*id = i;
+	return lineage;
+}
+
+/**
+ * vmlab_lineage_charge() - count frames against the limit
+ * @lineage: whose
+ * @nr: frames
+ *
+ * Return: false when the limit would be passed; nothing is charged then.
+ */
+bool vmlab_lineage_charge(struct vmlab_lineage *lineage, unsigned long nr)
+{
+	unsigned long limit = READ_ONCE(lineage->limit);
+	unsigned long used = atomic_long_add_return(nr, &lineage->nr_frames);
+
+	if (likely(!limit || used <= limit))
+		return true;
+	atomic_long_sub(nr, &lineage->nr_frames);
+	return false;
+}
+
+/**
+ * vmlab_lineage_uncharge() - undo vmlab_lineage_charge()
+ * @lineage: whose
+ * @nr: frames
+ */
+void vmlab_lineage_uncharge(struct vmlab_lineage *lineage, unsigned long nr)
+{
+	atomic_long_sub(nr, &lineage->nr_frames);
+}
+
+/**
+ * vmlab_object_create() - an empty object with a lineage of its own
+ * @vm: the instance
+ *
+ * Return: the object with one reference, or ERR_PTR().
+ */
+struct vmlab_object *vmlab_object_create(struct vmlab *vm)
+{
+	struct vmlab_object *obj;
+	int err;
+
+	obj = kzalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
+	if (!obj)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&obj->ref);
+	obj->vm = vm;
+	obj->id = atomic64_inc_return(&vm->next_id);
+	xa_init(&obj->leaves);
+	lockdep_set_class(&obj->leaves.xa_lock, &vmlab_object_leaves_key);
+	obj->pid = task_tgid_nr(current);
+	get_task_comm(obj->comm, current);
+	obj->pin_user = get_uid(current_user());
+
+	obj->lineage = vmlab_lineage_create(vm, obj->id);
+	if (IS_ERR(obj->lineage)) {
+		err = PTR_ERR(obj->lineage);
+		goto free;
+	}
+	err = xa_err(xa_store(&vm->objects, obj->id, obj, GFP_KERNEL_ACCOUNT));
+	if (err)
+		goto put_lineage;
+	vmlab_debugfs_add_object(obj);
+	return obj;
+
+put_lineage:
+	vmlab_lineage_put(obj->lineage);
+free:
+	free_uid(obj->pin_user);
+	kfree(obj);
+	return ERR_PTR(err);
+}
+
+static void vmlab_object_release(struct kref *ref)
+{
+	struct vmlab_object *obj = container_of(ref, struct vmlab_object, ref);
+
+	xa_destroy(&obj->leaves);
+	free_uid(obj->pin_user);
+	vmlab_lineage_put(obj->lineage);
+	kfree_rcu(obj, rcu);
+}
+
+/**
+ * vmlab_object_get() - take a reference
+ * @obj: the object, which the caller holds by other means
+ */
+void vmlab_object_get(struct vmlab_object *obj)
+{
+	kref_get(&obj->ref);
+}
+
+/**
+ * vmlab_object_put() - drop a reference
+ * @obj: the object
+ *
+ * Context: may sleep.
+ */
+void vmlab_object_put(struct vmlab_object *obj)
+{
+	kref_put(&obj->ref, vmlab_object_release);
+}
+
+/**
+ * vmlab_object_destroy() - the file is gone: free all pages
+ * @obj: the object; no VMA maps it any more
+ *
+ * Drops the reference that vmlab_object_create() gave.
+ *
+ * Context: may sleep, also for I/O that is under way on its pages.
+ */
+void vmlab_object_destroy(struct vmlab_object *obj)
+{
+	u64 done;
+
+	vmlab_debugfs_remove_object(obj);
+	vmlab_range_unpin(obj, 0, VMLAB_OBJECT_PAGES, &done);
+	vmlab_range_discard(obj, 0, VMLAB_OBJECT_PAGES, &done);
+	xa_erase(&obj->vm->objects, obj->id);
+	vmlab_object_put(obj);
+}
+
+/**
+ * vmlab_object_next() - go through all objects
+ * @vm: the instance
+ * @id: in: the lowest number wanted; out: the number found
+ *
+ * Return: the object with a reference, or NULL at the end.
+ */
+struct vmlab_object *vmlab_object_next(struct vmlab *vm, u64 *id)
+{
+	struct vmlab_object *obj;
+	unsigned long i = *id;
+
+	rcu_read_lock();
+	obj = xa_find(&vm->objects, &i, ULONG_MAX, XA_PRESENT);
+	while (obj && !kref_get_unless_zero(&obj->ref))
+		obj = xa_find_after(&vm->objects, &i, ULONG_MAX, XA_PRESENT);
+	rcu_read_unlock();
+	*id = i;
+	return obj;
+}
+
+static void vmlab_leaf_usage(struct vmlab_leaf *leaf, struct vmlab_usage *usage)
+{
+	unsigned int i;
+
+	spin_lock(&leaf->lock);
+	if (leaf->dead)
+		goto out;
+	usage->leaves++;
+	usage->resident += leaf->nr_present;
+	usage->swapped += leaf->nr_swapped;
+	usage->pinned += leaf->nr_pinned;
+	usage->faults += leaf->nr_faults;
+	for (i = 0; leaf->nr_present && i < VMLAB_LEAF_SLOTS; i++) {
+		unsigned long word = leaf->words[i];
+
+		if (vmlab_word_is_frame(word) &&
+		    (vmlab_word_frame(word)->flags & VMLAB_FRAME_DIRTY))
+			usage->dirty++;
+	}
+out:
+	spin_unlock(&leaf->lock);
+}
+
+/**
+ * vmlab_object_usage() - add up what an object uses
+ * @obj: the object
+ * @usage: out: the sums
+ *
+ * Context: may sleep; vm->activity held.
+ */
+void vmlab_object_usage(struct vmlab_object *obj, struct vmlab_usage *usage)
+{
+	struct vmlab_leaf *leaf;
+	u64 index = 0;
+
+	memset(usage, 0, sizeof(*usage));
+	usage->faults = atomic64_read(&obj->nr_faults);
+	for (;; index++) {
+		rcu_read_lock();
+		leaf = vmlab_leaf_next(obj, &index, ULONG_MAX);
+		if (leaf)
+			vmlab_leaf_usage(leaf, usage);
+		rcu_read_unlock();
+		if (!leaf)
+			return;
+		cond_resched();
+	}
+}

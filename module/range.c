@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What acts on ranges of an object: discard, page out, populate, pin; and the steps
+ * on one slot that they share with faults, read() and write().
+ *
+ * Owns no state.  It goes through a range leaf by leaf, holds vm->activity for one
+ * leaf or one page at a time, and gives up on a fatal signal in between.
+ */
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
+
+#include "vmlab.h"
+
+/* Pages read together when a caller is known to want the whole range. */
+#define VMLAB_RANGE_READ	VMLAB_BATCH
+
+/**
+ * vmlab_slot_dirty() - a page is going to differ from its copy on swap
+ * @slot: locked, naming a frame
+ */
+void vmlab_slot_dirty(struct vmlab_slot *slot)
+{
+	struct vmlab_frame *frame = vmlab_word_frame(slot->word);
+	struct vmlab *vm = slot->leaf->object->vm;
+	u64 entry = frame->swap;
+
+	if (frame->flags & VMLAB_FRAME_DIRTY)
+		return;
+	frame->flags |= VMLAB_FRAME_DIRTY;
+	frame->swap = 0;
+	if (entry) {
+		vmlab_swap_slot(vm, entry)->frame = NULL;
+		vmlab_swap_put(vm, entry);
+	}
+}
+
+/**
+ * vmlab_slot_drop() - a slot becomes a hole
+ * @slot: locked; if it names a frame, that is unmapped and flushed already
+ */
+void vmlab_slot_drop(struct vmlab_slot *slot)
+{
+	struct vmlab_object *obj = slot->leaf->object;
+
+	if (vmlab_word_is_frame(slot->word)) {
+		struct vmlab_frame *frame = vmlab_word_frame(slot->word);
+
+		vmlab_slot_dirty(slot);
+		vmlab_frame_retire(frame);
+		vmlab_frame_unget(obj->lineage, frame);
+	} else if (vmlab_word_is_swap(slot->word)) {
+		vmlab_swap_put(obj->vm, vmlab_word_entry(slot->word));
+	}
+	slot->word = 0;
+}
+
+/**
+ * vmlab_slot_clear_zero() - take the zero page away from who maps it here
+ * @obj: the object
+ * @slot: locked, a hole that is going to have a frame
+ *
+ * Context: may sleep.
+ */
+void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot)
+{
+	if (!(slot->word & VMLAB_SLOT_ZERO))
+		return;
+	vmlab_rmap_unmap_page(obj->lineage, slot->leaf, slot->index);
+	slot->word &= ~VMLAB_SLOT_ZERO;
+}
+
+/* Makes a locked slot name a frame; -EAGAIN: unlock, get a frame into @spare, retry. */
+static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
+			   struct vmlab_frame **spare, bool create, unsigned int readahead)
+{
+	struct vmlab_frame *frame = *spare;
+	struct vmlab_swapin *in;
+
+	if (vmlab_word_is_frame(slot->word))
+		return 0;
+	if (vmlab_word_is_swap(slot->word)) {
+		in = vmlab_swapin_start(obj, slot, spare, readahead);
+		return IS_ERR(in) ? PTR_ERR(in) : vmlab_swapin_finish(obj, in, slot);
+	}
+	if (!create)
+		return -ENOENT;
+	if (!frame)
+		frame = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm),
+					VMLAB_ALLOC_ZERO);
+	if (!frame)
+		return -EAGAIN;
+	*spare = NULL;
+	vmlab_slot_clear_zero(obj, slot);
+	frame->flags = VMLAB_FRAME_DIRTY;
+	vmlab_frame_commit(frame, obj->lineage, vmlab_slot_pgoff(slot));
+	slot->word = vmlab_frame_word(frame);
+	return 0;
+}
+
+static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool create,
+				  unsigned int readahead, struct vmlab_slot *slot)
+{
+	struct vmlab_frame *spare = NULL;
+	int err;
+
+	for (;;) {
+		if (create)
+			err = vmlab_slot_lock_or_create(obj, pgoff, slot);
+		else
+			err = vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_KILLABLE, slot);
+		if (err)
+			break;
+		err = vmlab_slot_fill(obj, slot, &spare, create, readahead);
+		if (!err)
+			break;
+		vmlab_slot_unlock(slot);
+		if (err != -EAGAIN)
+			break;
+		err = vmlab_frame_get(obj->lineage, vmlab_numa_node(obj->vm),
+				      VMLAB_ALLOC_ZERO, &spare);
+		if (err)
+			break;
+	}
+	if (spare)
+		vmlab_frame_unget(obj->lineage, spare);
+	return err;
+}
+
+/**
+ * vmlab_slot_lock_present() - lock a page's slot and make it resident
+ * @obj: the object
+ * @pgoff: the page
+ * @create: give a hole a zeroed frame
+ * @slot: out: locked, naming a frame
+ *
+ * Context: sleeps, reclaims, reads swap; no slot locked; vm->activity held for read.
+ * Return: 0; -ENOENT: a hole, and not @create; -ENOMEM; -EIO; -EINTR on a fatal signal.
+ */
+int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, bool create,
+			    struct vmlab_slot *slot)
+{
+	return vmlab_slot_lock_filled(obj, pgoff, create, 0, slot);
+}
+
+/* What discard does with one leaf: its slots from @from to @to, in one flush. */
+struct vmlab_discard {
+	DECLARE_BITMAP(locked, VMLAB_LEAF_SLOTS);
+	DECLARE_BITMAP(mapped, VMLAB_LEAF_SLOTS);
+	DECLARE_BITMAP(busy, VMLAB_LEAF_SLOTS);
+	bool pinned;
+};
+
+/* Locks all that can be had at once; the caller keeps the leaf by RCU. */
+static void vmlab_discard_lock(struct vmlab_leaf *leaf, unsigned int from, unsigned int to,
+			       struct vmlab_discard *d)
+{
+	unsigned int i;
+
+	memset(d, 0, sizeof(*d));
+	spin_lock(&leaf->lock);
+	for (i = from; !leaf->dead && i <= to; i++) {
+		unsigned long word = leaf->words[i];
+
+		if (word & VMLAB_SLOT_LOCKED) {
+			__set_bit(i, d->busy);
+			continue;
+		}
+		if (vmlab_word_is_empty(word))
+			continue;
+		if (word & VMLAB_SLOT_PINNED) {
+			d->pinned = true;
+			continue;
+		}
+		leaf->words[i] |= VMLAB_SLOT_LOCKED;
+		leaf->nr_locked++;
+		__set_bit(i, d->locked);
+		if (vmlab_word_is_frame(word))
+			__set_bit(i, d->mapped);
+	}
+	spin_unlock(&leaf->lock);
+}
+
+static void vmlab_discard_locked(struct vmlab_object *obj, struct vmlab_leaf *leaf,
+				 struct vmlab_discard *d)
+{
+	struct vmlab_tlb tlb;
+	unsigned int i;
+
+	if (!bitmap_empty(d->mapped, VMLAB_LEAF_SLOTS)) {
+		vmlab_tlb_begin(&tlb, obj->lineage);
+		vmlab_tlb_unmap(&tlb, leaf, d->mapped);
+		vmlab_tlb_end(&tlb);
+	}
+	for_each_set_bit(i, d->locked, VMLAB_LEAF_SLOTS) {
+		struct vmlab_slot slot = { .leaf = leaf, .index = i };
+
+		slot.word = READ_ONCE(leaf->words[i]) & ~VMLAB_SLOT_LOCKED;
+		vmlab_slot_drop(&slot);
+		vmlab_slot_unlock(&slot);
+	}
+}
+
+/* One that was busy: wait for it. */
+static int vmlab_discard_one(struct vmlab_object *obj, u64 pgoff)
+{
+	struct vmlab_slot slot;
+	int err = 0;
+
+	if (vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_WAIT, &slot))
+		return 0;
+	if (slot.word & VMLAB_SLOT_PINNED) {
+		err = -EBUSY;
+	} else if (!vmlab_word_is_empty(slot.word)) {
+		if (vmlab_word_is_frame(slot.word))
+			vmlab_rmap_unmap_page(obj->lineage, slot.leaf, slot.index);
+		vmlab_slot_drop(&slot);
+	}
+	vmlab_slot_unlock(&slot);
+	return err;
+}
+
+static int vmlab_discard_leaf(struct vmlab_object *obj, u64 index, unsigned int from,
+			      unsigned int to)
+{
+	struct vmlab_discard d;
+	struct vmlab_leaf *leaf;
+	unsigned int i;
+	int err = 0;
+
+	rcu_read_lock();
+	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
+	if (!leaf) {
+		rcu_read_unlock();
+		return 0;
+	}
+	vmlab_discard_lock(leaf, from, to, &d);
+	rcu_read_unlock();
+	vmlab_count(obj->vm, discard_pages, bitmap_weight(d.locked, VMLAB_LEAF_SLOTS));
+	vmlab_discard_locked(obj, leaf, &d);
+	if (d.pinned)
+		err = -EBUSY;
+	for_each_set_bit(i, d.busy, VMLAB_LEAF_SLOTS)
+		if (vmlab_discard_one(obj, (index << VMLAB_LEAF_SHIFT) + i))
+			err = -EBUSY;
+	vmlab_leaf_reap(obj, index);
+	return err;
+}
+
+/* The part of a leaf that lies in a range of pages. */
+static void vmlab_range_clip(u64 index, u64 first, u64 last, unsigned int *from,
+			     unsigned int *to)
+{
+	u64 base = index << VMLAB_LEAF_SHIFT;
+
+	*from = first > base ? first - base : 0;
+	*to = min_t(u64, last - base, VMLAB_LEAF_SLOTS - 1);
+}
+
+/* Finds the next leaf of a range; false at its end. */
+static bool vmlab_range_next_leaf(struct vmlab_object *obj, u64 *index, u64 last)
+{
+	bool found;
+
+	rcu_read_lock();
+	found = vmlab_leaf_next(obj, index, last >> VMLAB_LEAF_SHIFT);
+	rcu_read_unlock();
+	return found;
+}
+
+typedef int (*vmlab_range_leaf_fn)(struct vmlab_object *obj, u64 index, unsigned int from,
+				   unsigned int to, u64 *done);
+
+/* Calls @fn for the leaves of a range, each in an activity section of its own. */
+static int vmlab_range_leaves(struct vmlab_object *obj, u64 first, u64 nr,
+			      vmlab_range_leaf_fn fn, u64 *done)
+{
+	u64 index = first >> VMLAB_LEAF_SHIFT, last = first + nr - 1;
+	unsigned int from, to;
+	int err = 0, ret;
+
+	for (; nr && vmlab_range_next_leaf(obj, &index, last); index++) {
+		vmlab_range_clip(index, first, last, &from, &to);
+		percpu_down_read(&obj->vm->activity);
+		ret = fn(obj, index, from, to, done);
+		percpu_up_read(&obj->vm->activity);
+		if (ret && ret != -EBUSY)
+			return ret;
+		err = ret ? : err;
+		cond_resched();
+	}
+	return err;
+}
+
+static int vmlab_range_discard_fn(struct vmlab_object *obj, u64 index, unsigned int from,
+				  unsigned int to, u64 *done)
+{
+	return vmlab_discard_leaf(obj, index, from, to);
+}
+
+/**
+ * vmlab_range_discard() - make a range a hole
+ * @obj: the object
+ * @first: first page
+ * @nr: pages
+ * @done: out: pages dealt with
+ *
+ * Context: sleeps, also for I/O under way on the pages; no locks.
+ * Return: 0, or -EBUSY when pinned pages stayed.
+ */
+int vmlab_range_discard(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
+{
+	int err = vmlab_range_leaves(obj, first, nr, vmlab_range_discard_fn, NULL);
+
+	*done = err ? 0 : nr;
+	return err;
+}
+
+static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned int from,
+				  unsigned int to, u64 *done)
+{
+	struct vmlab_batch *batch = vmlab_batch_alloc(obj->vm);
+	struct vmlab_slot slot;
+	unsigned int evicted;
+	u64 pgoff;
+
+	while (from <= to) {
+		for (; from <= to && batch->nr < VMLAB_BATCH; from++) {
+			pgoff = (index << VMLAB_LEAF_SHIFT) + from;
+			if (vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_TRY, &slot))
+				continue;
+			if (!vmlab_evict_add_slot(batch, obj->lineage, &slot))
+				vmlab_slot_unlock(&slot);
+		}
+		if (!batch->nr)
+			break;
+		evicted = vmlab_evict(obj->vm, batch);
+		vmlab_count(obj->vm, pageout_pages, evicted);
+		*done += evicted;
+		batch->dirty_quota = VMLAB_BATCH;
+		batch->clean_quota = VMLAB_BATCH;
+	}
+	vmlab_batch_free(obj->vm, batch);
+	return fatal_signal_pending(current) ? -EINTR : 0;
+}
+
+/**
+ * vmlab_range_pageout() - evict what can be evicted of a range
+ * @obj: the object
+ * @first: first page
+ * @nr: pages
+ * @done: out: pages evicted
+ *
+ * Context: sleeps for I/O; no locks.
+ * Return: 0, or -EINTR on a fatal signal.
+ */
+int vmlab_range_pageout(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
+{
+	*done = 0;
+	return vmlab_range_leaves(obj, first, nr, vmlab_range_pageout_fn, done);
+}
+
+/* Pages from @pgoff to the end of the range that one read may bring. */
+static unsigned int vmlab_range_ahead(u64 pgoff, u64 end)
+{
+	return min_t(u64, end - pgoff, VMLAB_RANGE_READ) - 1;
+}
+
+/**
+ * vmlab_range_populate() - give every page of a range a frame
+ * @obj: the object
+ * @first: first page
+ * @nr: pages
+ * @done: out: pages that have one, from the start on
+ *
+ * Context: sleeps, reclaims, reads swap; no locks.
+ * Return: 0, -ENOMEM, -EIO, or -EINTR on a fatal signal.
+ */
+int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
+{
+	struct vmlab_slot slot;
+	u64 i;
+	int err;
+
+	for (i = 0, *done = 0; i < nr; i++, ++*done) {
+		percpu_down_read(&obj->vm->activity);
+		err = vmlab_slot_lock_filled(obj, first + i, true,
+					     vmlab_range_ahead(first + i, first + nr), &slot);
+		if (!err)
+			vmlab_slot_unlock(&slot);
+		percpu_up_read(&obj->vm->activity);
+		if (err)
+			return err;
+		vmlab_count(obj->vm, populate_pages, 1);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+/* Pins count against the RLIMIT_MEMLOCK of who opened the object, as mlock()'s do. */
+static int vmlab_pin_charge(struct vmlab_object *obj)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK);
+	unsigned long pages = atomic_long_inc_return(&obj->pin_user->locked_vm);
+	int err;
+
+	if (limit == RLIM_INFINITY || pages <= limit >> PAGE_SHIFT || capable(CAP_IPC_LOCK))
+		return 0;
+	err = limit ? -ENOMEM : -EPERM;
+	atomic_long_dec(&obj->pin_user->locked_vm);
+	return err;
+}
+
+static int vmlab_pin_one(struct vmlab_object *obj, u64 pgoff, u64 end)
+{
+	struct vmlab_slot slot;
+	int err;
+
+	err = vmlab_slot_lock_filled(obj, pgoff, true, vmlab_range_ahead(pgoff, end), &slot);
+	if (err)
+		return err;
+	if (!(slot.word & VMLAB_SLOT_PINNED)) {
+		err = vmlab_pin_charge(obj);
+		if (!err) {
+			slot.word |= VMLAB_SLOT_PINNED;
+			atomic_long_inc(&obj->nr_pinned);
+		}
+	}
+	vmlab_slot_unlock(&slot);
+	return err;
+}
+
+/**
+ * vmlab_range_pin() - populate a range and keep it from eviction
+ * @obj: the object
+ * @first: first page
+ * @nr: pages
+ * @done: out: pages pinned, from the start on; they stay so after an error
+ *
+ * Context: as vmlab_range_populate().
+ * Return: 0; -ENOMEM or -EPERM as mlock(2); -EIO; -EINTR on a fatal signal.
+ */
+int vmlab_range_pin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
+{
+	u64 i;
+	int err;
+
+	for (i = 0, *done = 0; i < nr; i++, ++*done) {
+		percpu_down_read(&obj->vm->activity);
+		err = vmlab_pin_one(obj, first + i, first + nr);
+		percpu_up_read(&obj->vm->activity);
+		if (err)
+			return err;
+		vmlab_count(obj->vm, populate_pages, 1);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+static int vmlab_range_unpin_fn(struct vmlab_object *obj, u64 index, unsigned int from,
+				unsigned int to, u64 *done)
+{
+	u64 base = index << VMLAB_LEAF_SHIFT;
+	struct vmlab_slot slot;
+	unsigned int i;
+
+	for (i = from; i <= to && atomic_long_read(&obj->nr_pinned); i++) {
+		if (vmlab_slot_lock(obj, base + i, VMLAB_SLOT_WAIT, &slot))
+			break;
+		if (slot.word & VMLAB_SLOT_PINNED) {
+			slot.word &= ~VMLAB_SLOT_PINNED;
+			atomic_long_dec(&obj->nr_pinned);
+			atomic_long_dec(&obj->pin_user->locked_vm);
+		}
+		vmlab_slot_unlock(&slot);
+	}
+	return 0;
+}
+
+/**
+ * vmlab_range_unpin() - undo vmlab_range_pin()
+ * @obj: the object
+ * @first: first page
+ * @nr: pages
+ * @done: out: pages dealt with
+ *
+ * Return: 0.
+ */
+int vmlab_range_unpin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
+{
+	*done = nr;
+	if (!atomic_long_read(&obj->nr_pinned))
+		return 0;
+	return vmlab_range_leaves(obj, first, nr, vmlab_range_unpin_fn, NULL);
+}
+
+static int vmlab_range_willneed_fn(struct vmlab_object *obj, u64 index, unsigned int from,
+				   unsigned int to, u64 *done)
+{
+	u64 base = index << VMLAB_LEAF_SHIFT;
+	struct vmlab_slot slot;
+	unsigned int i;
+	int err;
+
+	for (i = from; i <= to; i++) {
+		err = vmlab_slot_lock_filled(obj, base + i, false,
+					     vmlab_range_ahead(base + i, base + to + 1), &slot);
+		if (!err)
+			vmlab_slot_unlock(&slot);
+		else if (err != -ENOENT)
+			return err;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+/**
+ * vmlab_range_willneed() - bring back what a range has on swap
+ * @obj: the object
+ * @first: first page
+ * @nr: pages
+ *
+ * Advice: what cannot be had is left, without an error.
+ *
+ * Context: as vmlab_range_populate().
+ * Return: 0, or -EINTR on a fatal signal.
+ */
+int vmlab_range_willneed(struct vmlab_object *obj, u64 first, u64 nr)
+{
+	int err = vmlab_range_leaves(obj, first, nr, vmlab_range_willneed_fn, NULL);
+
+	return err == -EINTR ? err : 0;
+}

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * When memory is taken back: watermarks, the reclaim threads, direct reclaim, and
+ * the allocator that waits.
+ *
+ * Owns the decision how much must go and from where.  Which pages go is the
+ * policy's, how they go is evict.c's.  It must never be called with a slot locked.
+ */
+#include <linux/kthread.h>
+#include <linux/sched/signal.h>
+
+#include "trace.h"
+#include "vmlab.h"
+
+/* Frames that one direct reclaim wants to free: its own, and some for the next. */
+#define VMLAB_DIRECT_BATCH	64
+/* Frames of a lineage whose accessed bits are read together. */
+#define VMLAB_LIMIT_WINDOW	64
+
+/**
+ * vmlab_watermark() - a watermark in frames
+ * @pool: the pool
+ * @permille: in tenths of a percent of its frames
+ *
+ * Return: frames; a few even in a tiny pool, none in an empty one.
+ */
+unsigned long vmlab_watermark(struct vmlab_pool *pool, unsigned int permille)
+{
+	unsigned long total = vmlab_pool_nr_frames(pool);
+
+	return total ? max(total * permille / 1000, 8UL) : 0;
+}
+
+/* Frames of one 2 MiB of one lineage, from @frames[0] on: how many are there? */
+static unsigned int vmlab_young_group(struct vmlab_frame **frames, unsigned int nr,
+				      struct vmlab_lineage *lineage, u64 index)
+{
+	unsigned int n = 1;
+
+	while (n < nr && rcu_access_pointer(frames[n]->lineage) == lineage &&
+	       READ_ONCE(frames[n]->pgoff) >> VMLAB_LEAF_SHIFT == index)
+		n++;
+	return n;
+}
+
+/**
+ * vmlab_scan_young() - read and clear frames' accessed bits, for a policy
+ * @scan: the scan
+ * @frames: frames that were resident a moment ago
+ * @nr: how many
+ * @young: bits to set, one for each that was accessed since the last look
+ *
+ * Frames that lie together in an object cost one walk together.
+ *
+ * Context: may sleep.
+ */
+void vmlab_scan_young(struct vmlab_scan *scan, struct vmlab_frame **frames,
+		      unsigned int nr, unsigned long *young)
+{
+	struct vmlab *vm = scan->pool->vm;
+	unsigned int i, n, chances = 0;
+
+	for (i = 0; i < nr; i += n) {
+		struct vmlab_lineage *lineage;
+		unsigned long group = 0;
+		u64 index;
+
+		n = 1;
+		rcu_read_lock();
+		lineage = rcu_dereference(frames[i]->lineage);
+		if (!lineage || !vmlab_lineage_tryget(lineage)) {
+			rcu_read_unlock();
+			continue;
+		}
+		rcu_read_unlock();
+		index = READ_ONCE(frames[i]->pgoff) >> VMLAB_LEAF_SHIFT;
+		n = vmlab_young_group(frames + i, min_t(unsigned int, nr - i, BITS_PER_LONG),
+				      lineage, index);
+		vmlab_rmap_young(lineage, index, frames + i, n, &group, true);
+		vmlab_lineage_put(lineage);
+		for_each_set_bit(index, &group, n)
+			__set_bit(i + index, young);
+	}
+	for (i = 0; i < nr; i++) {
+		if (READ_ONCE(frames[i]->accessed)) {
+			WRITE_ONCE(frames[i]->accessed, 0);
+			__set_bit(i, young);
+		}
+		chances += test_bit(i, young);
+	}
+	vmlab_count(vm, clock_scanned, nr);
+	vmlab_count(vm, clock_second_chance, chances);
+	trace_clock_scan(scan->pool->nid, nr, chances, nr - chances);
+}
+
+/**
+ * vmlab_scan_lap() - a policy's hand came round
+ * @scan: the scan
+ */
+void vmlab_scan_lap(struct vmlab_scan *scan)
+{
+	vmlab_count(scan->pool->vm, clock_laps, 1);
+}
+
+/* One round: select, lock, evict. */
+static unsigned int vmlab_reclaim_round(struct vmlab_pool *pool, struct vmlab_batch *batch,
+					unsigned int nr, unsigned long to_scan)
+{
+	struct vmlab_scan *scan = &batch->scan;
+	struct vmlab *vm = pool->vm;
+	unsigned int i;
+
+	scan->pool = pool;
+	scan->nr_wanted = min_t(unsigned int, nr, VMLAB_BATCH);
+	scan->nr_to_scan = min_t(unsigned long, to_scan, UINT_MAX);
+	scan->nr_scanned = 0;
+	scan->nr_victims = 0;
+	vm->policy->select(scan);
+	for (i = 0; i < scan->nr_victims && batch->nr < VMLAB_BATCH; i++)
+		vmlab_evict_add(vm, batch, scan->victims[i]);
+	return batch->nr ? vmlab_evict(vm, batch) : 0;
+}
+
+/*
+ * Swappiness weighs dirty pages, which cost a write, against clean ones, which
+ * cost nothing: at 100 both go alike, below fewer dirty ones are taken as long as
+ * others are found, above fewer clean ones.
+ */
+static void vmlab_reclaim_quota(struct vmlab *vm, struct vmlab_batch *batch, bool strict)
+{
+	unsigned int s = READ_ONCE(vm->swappiness);
+
+	batch->dirty_quota = VMLAB_BATCH;
+	batch->clean_quota = VMLAB_BATCH;
+	if (!strict)
+		return;
+	batch->dirty_quota = VMLAB_BATCH * min(s, 100U) / 100;
+	batch->clean_quota = VMLAB_BATCH * min(200 - s, 100U) / 100;
+}
+
+/**
+ * vmlab_reclaim_pool() - free frames of a node
+ * @pool: the pool
+ * @nr: how many
+ *
+ * Looks at every frame up to three times: once to find it accessed and clear that,
+ * once to see that it was not accessed again, and once more without regard to
+ * swappiness.
+ *
+ * Context: sleeps for I/O; no slot locked; vm->activity held for read.
+ * Return: frames freed; 0 when nothing can be.
+ */
+unsigned long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
+{
+	unsigned long total = vmlab_pool_nr_frames(pool);
+	struct vmlab_batch *batch = vmlab_batch_alloc(pool->vm);
+	unsigned long scanned = 0, freed = 0;
+
+	while (freed < nr && scanned < 3 * total) {
+		vmlab_reclaim_quota(pool->vm, batch, scanned < 2 * total);
+		/* Whole batches: a flush and a bio cost the same for one page as for many. */
+		freed += vmlab_reclaim_round(pool, batch, VMLAB_BATCH, total);
+		scanned += max(batch->scan.nr_scanned, 1U);
+		if (fatal_signal_pending(current))
+			break;
+		cond_resched();
+	}
+	vmlab_batch_free(pool->vm, batch);
+	return freed;
+}
+
+/* The frames that a window of one leaf names.  Leaves are looked up anew: RCU. */
+static unsigned int vmlab_limit_frames(struct vmlab_lineage *lineage, u64 index,
+				       unsigned int from, struct vmlab_frame **frames)
+{
+	struct vmlab_leaf *leaf;
+	unsigned int i, n = 0;
+
+	rcu_read_lock();
+	leaf = xa_load(&lineage->leaves, index);
+	if (leaf) {
+		spin_lock(&leaf->lock);
+		for (i = from; !leaf->dead && i < from + VMLAB_LIMIT_WINDOW; i++)
+			if (vmlab_word_is_frame(leaf->words[i]))
+				frames[n++] = vmlab_word_frame(leaf->words[i]);
+		spin_unlock(&leaf->lock);
+	}
+	rcu_read_unlock();
+	return n;
+}
+
+/* Adds the pages of one window that were not accessed lately to a batch. */
+static void vmlab_limit_scan_window(struct vmlab_lineage *lineage, u64 index,
+				    unsigned int from, struct vmlab_batch *batch)
+{
+	struct vmlab_frame *frames[VMLAB_LIMIT_WINDOW];
+	unsigned long young = 0;
+	unsigned int i, n;
+
+	n = vmlab_limit_frames(lineage, index, from, frames);
+	if (!n)
+		return;
+	vmlab_rmap_young(lineage, index, frames, n, &young, true);
+	for (i = 0; i < n && batch->nr < VMLAB_BATCH; i++)
+		if (!test_bit(i, &young))
+			vmlab_evict_add(lineage->vm, batch, frames[i]);
+}
+
+/* Moves the lineage's hand by one window; false at the end of a lap. */
+static bool vmlab_limit_scan(struct vmlab_lineage *lineage, struct vmlab_batch *batch)
+{
+	u64 hand = READ_ONCE(lineage->hand);
+	unsigned long index = hand >> VMLAB_LEAF_SHIFT;
+
+	if (!xa_find(&lineage->leaves, &index, ULONG_MAX, XA_PRESENT)) {
+		WRITE_ONCE(lineage->hand, 0);
+		return false;
+	}
+	if (index != hand >> VMLAB_LEAF_SHIFT)
+		hand = (u64)index << VMLAB_LEAF_SHIFT;
+	/* Two threads may take the same window: each evicts what it can lock. */
+	WRITE_ONCE(lineage->hand, hand + VMLAB_LIMIT_WINDOW);
+	vmlab_limit_scan_window(lineage, index, hand & (VMLAB_LEAF_SLOTS - 1), batch);
+	return true;
+}
+
+/**
+ * vmlab_reclaim_lineage() - free frames of one lineage, which is at its limit
+ * @lineage: the lineage
+ * @nr: how many
+ *
+ * CLOCK over the lineage's pages in their order, whatever the policy is.
+ *
+ * Context: as vmlab_reclaim_pool().
+ * Return: frames freed; 0 when nothing can be.
+ */
+unsigned long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
+{
+	struct vmlab_batch *batch = vmlab_batch_alloc(lineage->vm);
+	unsigned int laps = 0;
+	unsigned long freed = 0;
+
+	vmlab_count(lineage->vm, reclaim_limit, 1);
+	while (freed < nr && laps < 3) {
+		batch->dirty_quota = VMLAB_BATCH;
+		batch->clean_quota = VMLAB_BATCH;
+		while (batch->nr + VMLAB_LIMIT_WINDOW <= VMLAB_BATCH && batch->nr < nr) {
+			if (vmlab_limit_scan(lineage, batch))
+				continue;
+			if (++laps == 3)
+				break;
+		}
+		if (batch->nr)
+			freed += vmlab_evict(lineage->vm, batch);
+		if (fatal_signal_pending(current))
+			break;
+		cond_resched();
+	}
+	vmlab_batch_free(lineage->vm, batch);
+	return freed;
+}
+
+/**
+ * vmlab_frame_try() - charge and take a frame without waiting
+ * @lineage: who pays
+ * @nid: node wanted
+ * @flags: VMLAB_ALLOC_*
+ *
+ * Context: a slot may be locked; does not sleep.
+ * Return: the frame, INFLIGHT, or NULL.
+ */
+struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, int nid,
+				    unsigned int flags)
+{
+	struct vmlab_frame *frame;
+
+	if (!vmlab_lineage_charge(lineage, 1))
+		return NULL;
+	frame = vmlab_frame_alloc(lineage->vm, nid, flags);
+	if (!frame)
+		vmlab_lineage_uncharge(lineage, 1);
+	return frame;
+}
+
+/**
+ * vmlab_frame_unget() - free a frame and uncharge it
+ * @lineage: who paid
+ * @frame: INFLIGHT
+ */
+void vmlab_frame_unget(struct vmlab_lineage *lineage, struct vmlab_frame *frame)
+{
+	vmlab_frame_free(frame);
+	vmlab_lineage_uncharge(lineage, 1);
+}
+
+static int vmlab_charge_wait(struct vmlab_lineage *lineage)
+{
+	while (!vmlab_lineage_charge(lineage, 1)) {
+		vmlab_count(lineage->vm, limit_hit, 1);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (!vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static unsigned long vmlab_reclaim_direct(struct vmlab *vm, struct vmlab_pool *wanted)
+{
+	unsigned long freed = 0;
+	int i;
+
+	vmlab_count(vm, reclaim_direct, 1);
+	for (i = 0; i < wanted->nr_fallback && !freed; i++)
+		freed = vmlab_reclaim_pool(vm->pools[wanted->fallback[i]], VMLAB_DIRECT_BATCH);
+	return freed;
+}
+
+static void vmlab_drain_all(struct vmlab *vm)
+{
+	int nid;
+
+	for (nid = 0; nid < MAX_NUMNODES; nid++)
+		if (vm->pools[nid])
+			vmlab_pool_drain(vm->pools[nid]);
+}
+
+/**
+ * vmlab_frame_get() - charge and take a frame, reclaiming for it if need be
+ * @lineage: who pays
+ * @nid: node wanted
+ * @flags: VMLAB_ALLOC_*
+ * @frame: out: the frame, INFLIGHT
+ *
+ * Context: sleeps; no slot locked; vm->activity held for read.
+ * Return: 0; -ENOMEM when the limit or the pool is exhausted and the OOM policy
+ * gives nothing; -EINTR on a fatal signal.
+ */
+int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
+		    struct vmlab_frame **frame)
+{
+	struct vmlab *vm = lineage->vm;
+	struct vmlab_pool *wanted = vmlab_numa_pool(vm, nid);
+	bool drained = false;
+	int err;
+
+	if (!wanted)
+		return -ENOMEM;
+	err = vmlab_charge_wait(lineage);
+	if (err)
+		return err;
+	for (;;) {
+		*frame = vmlab_frame_alloc(vm, nid, flags);
+		if (*frame)
+			return 0;
+		err = -EINTR;
+		if (fatal_signal_pending(current))
+			break;
+		if (vmlab_reclaim_direct(vm, wanted))
+			continue;
+		if (!drained) {
+			/* The last free frames may sit in other CPUs' caches. */
+			vmlab_drain_all(vm);
+			drained = true;
+			continue;
+		}
+		err = vmlab_oom(vm, nid);
+		if (err)
+			break;
+		drained = false;
+	}
+	vmlab_lineage_uncharge(lineage, 1);
+	return err;
+}
+
+/**
+ * vmlab_reclaim_wake() - a node's free frames fell below the low watermark
+ * @pool: the pool
+ *
+ * Context: any but interrupts; cheap when its thread is at work already.
+ */
+void vmlab_reclaim_wake(struct vmlab_pool *pool)
+{
+	if (READ_ONCE(pool->reclaim_wanted))
+		return;
+	WRITE_ONCE(pool->reclaim_wanted, true);
+	wake_up(&pool->reclaim_wait);
+}
+
+static bool vmlab_reclaim_below(struct vmlab_pool *pool, unsigned int permille)
+{
+	return vmlab_pool_free_frames(pool) < vmlab_watermark(pool, permille);
+}
+
+/* Works until the high watermark; false when nothing can be freed. */
+static bool vmlab_reclaim_balance(struct vmlab_pool *pool)
+{
+	struct vmlab *vm = pool->vm;
+	unsigned long freed = 1;
+
+	vmlab_count(vm, reclaim_wake, 1);
+	while (freed && !kthread_should_stop() &&
+	       vmlab_reclaim_below(pool, READ_ONCE(vm->watermark_high))) {
+		percpu_down_read(&vm->activity);
+		freed = vmlab_reclaim_pool(pool, VMLAB_BATCH);
+		percpu_up_read(&vm->activity);
+		cond_resched();
+	}
+	return freed;
+}
+
+static int vmlab_reclaim_thread(void *arg)
+{
+	struct vmlab_pool *pool = arg;
+
+	while (!kthread_should_stop()) {
+		wait_event_idle(pool->reclaim_wait,
+				kthread_should_stop() || READ_ONCE(pool->reclaim_wanted));
+		if (kthread_should_stop())
+			break;
+		/* Nothing to free: whoever allocates next finds out by itself, too. */
+		if (!vmlab_reclaim_balance(pool))
+			schedule_timeout_idle(HZ / 10);
+		WRITE_ONCE(pool->reclaim_wanted, false);
+		/* Woken for nothing between the two: allocations wake it again. */
+	}
+	return 0;
+}
+
+/**
+ * vmlab_reclaim_start() - start a node's reclaim thread
+ * @pool: the pool
+ *
+ * Return: 0 or -errno.
+ */
+int vmlab_reclaim_start(struct vmlab_pool *pool)
+{
+	struct task_struct *task;
+
+	task = kthread_create_on_node(vmlab_reclaim_thread, pool, pool->nid,
+				      "vmlab_reclaimd/%d", pool->nid);
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	pool->reclaim_task = task;
+	wake_up_process(task);
+	return 0;
+}
+
+/**
+ * vmlab_reclaim_stop() - stop it
+ * @pool: the pool; never started is fine
+ */
+void vmlab_reclaim_stop(struct vmlab_pool *pool)
+{
+	if (pool->reclaim_task)
+		kthread_stop(pool->reclaim_task);
+	pool->reclaim_task = NULL;
+}

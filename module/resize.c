@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A pool grows and shrinks while it is in use.
+ *
+ * Owns the moving of frames.  A chunk that goes is emptied while the instance stands
+ * still: then no slot is locked, no I/O under way, and a page moves by unmapping it,
+ * copying it and naming the copy.  Pinned pages move too: what is promised is that
+ * they stay in memory, not where.
+ */
+#include <linux/sched/signal.h>
+
+#include "vmlab.h"
+
+/* Rounds of reclaim without any gain before a chunk is given up. */
+#define VMLAB_SHRINK_TRIES	3
+
+/* The leaf of a lineage that names a frame.  The instance is frozen. */
+static struct vmlab_leaf *vmlab_frame_leaf(struct vmlab_lineage *lineage,
+					   struct vmlab_frame *frame)
+{
+	struct vmlab_leaf *leaf = xa_load(&lineage->leaves, frame->pgoff >> VMLAB_LEAF_SHIFT);
+	unsigned int index = frame->pgoff & (VMLAB_LEAF_SLOTS - 1);
+
+	while (leaf && vmlab_word_frame(leaf->words[index]) != frame)
+		leaf = rcu_dereference_protected(leaf->next, true);
+	return leaf;
+}
+
+static void vmlab_resident_move(struct vmlab *vm, struct vmlab_frame *from,
+				struct vmlab_frame *to)
+{
+	struct vmlab_lineage *lineage = rcu_dereference_protected(from->lineage, true);
+	struct vmlab_leaf *leaf = vmlab_frame_leaf(lineage, from);
+	unsigned int index = from->pgoff & (VMLAB_LEAF_SLOTS - 1);
+
+	vmlab_rmap_unmap_page(lineage, leaf, index);
+	copy_page(vmlab_frame_addr(to), vmlab_frame_addr(from));
+	vmlab_frame_commit(to, lineage, from->pgoff);
+	to->flags = from->flags;
+	to->accessed = 1;	/* its accessed bits went with the PTEs */
+	to->swap = from->swap;
+	if (to->swap)
+		vmlab_swap_slot(vm, to->swap)->frame = to;
+	leaf->words[index] = vmlab_frame_word(to) | (leaf->words[index] & VMLAB_SLOT_FLAGS);
+	from->swap = 0;
+	vmlab_frame_retire(from);
+}
+
+/* Moves what is in a chunk elsewhere, as far as there are free frames.  Frozen. */
+static void vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk)
+{
+	struct vmlab_frame *from, *to;
+	unsigned int i;
+
+	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++) {
+		from = &chunk->frames[i];
+		if (from->state != VMLAB_FRAME_RESIDENT && from->state != VMLAB_FRAME_LEAF)
+			continue;
+		to = vmlab_frame_alloc(vm, chunk->pool->nid, 0);
+		if (!to)
+			return;
+		if (from->state == VMLAB_FRAME_LEAF)
+			vmlab_leaf_move(from, to);
+		else
+			vmlab_resident_move(vm, from, to);
+		vmlab_frame_free_direct(from);
+		vmlab_count(vm, migrate, 1);
+		cond_resched();
+	}
+}
+
+/* One attempt to empty an offline chunk; true when it is gone. */
+static bool vmlab_chunk_try_remove(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
+{
+	struct vmlab *vm = pool->vm;
+	bool gone;
+
+	vmlab_pool_drain(pool);
+	percpu_down_write(&vm->activity);
+	vmlab_chunk_evacuate(vm, chunk);
+	gone = vmlab_chunk_is_whole(chunk);
+	if (gone)
+		vmlab_pool_forget_chunk(pool, chunk);
+	percpu_up_write(&vm->activity);
+	return gone;
+}
+
+/* Frees frames that the chunk's pages can move to, or the chunk's own. */
+static unsigned long vmlab_shrink_reclaim(struct vmlab_pool *pool)
+{
+	struct vmlab *vm = pool->vm;
+	unsigned long freed;
+
+	percpu_down_read(&vm->activity);
+	freed = vmlab_reclaim_pool(pool, VMLAB_BATCH);
+	percpu_up_read(&vm->activity);
+	return freed;
+}
+
+static int vmlab_chunk_remove(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
+{
+	unsigned int tries = 0;
+	int err = 0;
+
+	vmlab_pool_unlink_chunk(pool, chunk);
+	while (!vmlab_chunk_try_remove(pool, chunk)) {
+		if (fatal_signal_pending(current))
+			err = -EINTR;
+		else if (vmlab_shrink_reclaim(pool))
+			tries = 0;
+		else if (++tries == VMLAB_SHRINK_TRIES)
+			err = -ENOSPC;
+		if (err) {
+			vmlab_pool_link_chunk(pool, chunk);
+			return err;
+		}
+	}
+	vmlab_chunk_free(chunk);
+	return 0;
+}
+
+/**
+ * vmlab_pool_mb() - the size of a pool
+ * @pool: the pool
+ *
+ * Return: MiB.
+ */
+unsigned long vmlab_pool_mb(struct vmlab_pool *pool)
+{
+	return (unsigned long)READ_ONCE(pool->nr_chunks) * 2;
+}
+
+/**
+ * vmlab_pool_resize() - change the size of a pool in use
+ * @vm: the instance
+ * @nid: the node
+ * @mb: MiB wanted, rounded up to whole chunks of 2 MiB
+ *
+ * What is in chunks that go moves to free frames of any node, or to swap.
+ *
+ * Context: sleeps; no locks.
+ * Return: 0; -EINVAL for a node without a pool or a size past all memory; -ENOMEM when
+ * the machine has not enough, -ENOSPC when the pages find no other place, or -EINTR:
+ * the pool then has the size that it got to.
+ */
+int vmlab_pool_resize(struct vmlab *vm, int nid, unsigned long mb)
+{
+	unsigned long chunks = mb / 2 + mb % 2;
+	struct vmlab_pool *pool;
+	int err = 0;
+
+	if (nid < 0 || nid >= MAX_NUMNODES || !vm->pools[nid] || mb > VMLAB_POOL_MB_MAX)
+		return -EINVAL;
+	pool = vm->pools[nid];
+	if (mutex_lock_killable(&vm->resize_mutex))
+		return -EINTR;
+	if (chunks > pool->nr_chunks) {
+		unsigned int wanted = chunks - pool->nr_chunks;
+
+		if (vmlab_pool_add_chunks(pool, wanted) < wanted)
+			err = -ENOMEM;
+	}
+	while (!err && chunks < pool->nr_chunks)
+		err = vmlab_chunk_remove(pool, pool->chunks[pool->nr_chunks - 1]);
+	mutex_unlock(&vm->resize_mutex);
+	return err;
+}

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The hardware page tables: find the PTEs that map a page, read and clear their
+ * accessed bits, unmap them, flush.
+ *
+ * Owns every walk through another address space.  All of them run under the
+ * lineage's i_mmap_rwsem held for read: the core unlinks a VMA under the write
+ * side (unlink_file_vma(), mm/vma.c) before it frees page tables (free_pgtables(),
+ * mm/memory.c), so the tables below a VMA found here stay.  It must never set
+ * a PTE, and never take a slot lock.
+ *
+ * Flushing with what is exported: between inc_tlb_flush_pending() and
+ * dec_tlb_flush_pending(), a zap by the core sees that another change of the
+ * same address space is under way (mm_tlb_flush_nested()), and its
+ * tlb_finish_mmu() (mm/mmu_gather.c) flushes the whole of it.  So any number of
+ * PTEs can be cleared by hand, and one zap of one page flushes for all.
+ */
+#include <linux/interval_tree_generic.h>
+#include <linux/mm.h>
+#include <linux/mm_inline.h>
+#include <linux/mmu_notifier.h>
+#include <linux/pagemap.h>
+#include <linux/pgtable.h>
+
+#include "trace.h"
+#include "vmlab.h"
+
+static inline unsigned long vmlab_vma_first(struct vm_area_struct *vma)
+{
+	return vma->vm_pgoff;
+}
+
+static inline unsigned long vmlab_vma_last(struct vm_area_struct *vma)
+{
+	return vma->vm_pgoff + vma_pages(vma) - 1;
+}
+
+/*
+ * The core's own iterators over i_mmap (mm/interval_tree.c) are not exported;
+ * the header that makes them is public.  Only the iterators are used here.
+ */
+INTERVAL_TREE_DEFINE(struct vm_area_struct, shared.rb, unsigned long,
+		     shared.rb_subtree_last, vmlab_vma_first, vmlab_vma_last,
+		     static inline __maybe_unused, vmlab_vma_tree)
+
+#define vmlab_for_each_vma(vma, mapping, first, last)				\
+	for ((vma) = vmlab_vma_tree_iter_first(&(mapping)->i_mmap, first, last);\
+	     (vma); (vma) = vmlab_vma_tree_iter_next(vma, first, last))
+
+/**
+ * vmlab_walk_pmd() - find the PMD entry of an address
+ * @mm: the address space
+ * @addr: user address
+ *
+ * Context: page tables are stable, see the head of this file.
+ * Return: the entry if it points to a PTE table, else NULL.
+ */
+pmd_t *vmlab_walk_pmd(struct mm_struct *mm, unsigned long addr)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd, entry;
+
+	if (pgd_none(READ_ONCE(*pgd)))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(READ_ONCE(*p4d)))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	if (pud_none(READ_ONCE(*pud)) || pud_leaf(READ_ONCE(*pud)))
+		return NULL;
+	pmd = pmd_offset(pud, addr);
+	entry = READ_ONCE(*pmd);
+	if (!pmd_present(entry) || pmd_leaf(entry))
+		return NULL;
+	return pmd;
+}
+
+/* Calls @fn for each PTE table of one VMA that maps part of pages @first to @last. */
+static void vmlab_vma_for_each_table(struct vm_area_struct *vma, u64 first, u64 last,
+				     vmlab_rmap_fn fn, void *arg)
+{
+	u64 from = max_t(u64, first, vmlab_vma_first(vma));
+	u64 to = min_t(u64, last, vmlab_vma_last(vma));
+	unsigned long addr, end, next;
+	spinlock_t *ptl;
+	pmd_t *pmd;
+
+	addr = vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT);
+	end = vma->vm_start + ((to + 1 - vma->vm_pgoff) << PAGE_SHIFT);
+	for (; addr < end; addr = next) {
+		next = pmd_addr_end(addr, end);
+		pmd = vmlab_walk_pmd(vma->vm_mm, addr);
+		if (!pmd)
+			continue;
+		ptl = pte_lockptr(vma->vm_mm, pmd);
+		spin_lock(ptl);
+		fn(vma, addr, pte_offset_kernel(pmd, addr),
+		   linear_page_index(vma, addr) & (VMLAB_LEAF_SLOTS - 1),
+		   (next - addr) >> PAGE_SHIFT, arg);
+		spin_unlock(ptl);
+	}
+}
+
+/**
+ * vmlab_rmap_for_each() - visit every PTE table that maps part of 2 MiB of a lineage
+ * @lineage: the lineage
+ * @index: which 2 MiB
+ * @fn: see vmlab_rmap_fn; must not sleep
+ * @arg: for @fn
+ *
+ * Context: may sleep; takes i_mmap_rwsem for read.
+ */
+void vmlab_rmap_for_each(struct vmlab_lineage *lineage, u64 index, vmlab_rmap_fn fn,
+			 void *arg)
+{
+	struct address_space *mapping = lineage->inode->i_mapping;
+	u64 first = index << VMLAB_LEAF_SHIFT, last = first + VMLAB_LEAF_SLOTS - 1;
+	struct vm_area_struct *vma;
+
+	i_mmap_lock_read(mapping);
+	vmlab_for_each_vma(vma, mapping, first, last)
+		vmlab_vma_for_each_table(vma, first, last, fn, arg);
+	i_mmap_unlock_read(mapping);
+}
+
+/**
+ * vmlab_rmap_for_each_vma() - visit every VMA that maps part of a lineage
+ * @lineage: the lineage
+ * @fn: called for each; may sleep
+ * @arg: for @fn
+ *
+ * Context: may sleep; takes i_mmap_rwsem for read.
+ */
+void vmlab_rmap_for_each_vma(struct vmlab_lineage *lineage,
+			     void (*fn)(struct vm_area_struct *vma, void *arg), void *arg)
+{
+	struct address_space *mapping = lineage->inode->i_mapping;
+	struct vm_area_struct *vma;
+
+	i_mmap_lock_read(mapping);
+	vmlab_for_each_vma(vma, mapping, 0, ULONG_MAX)
+		fn(vma, arg);
+	i_mmap_unlock_read(mapping);
+}
+
+struct vmlab_young_arg {
+	u64			leaf;
+	struct vmlab_frame	**frames;
+	unsigned int		nr;
+	unsigned long		*young;
+	bool			clear;
+};
+
+static bool vmlab_pte_test_young(pte_t *pte, bool clear)
+{
+	if (!pte_young(*pte))
+		return false;
+	/* As ptep_test_and_clear_young() (arch/x86/mm/pgtable.c), not exported. */
+	return !clear || test_and_clear_bit(_PAGE_BIT_ACCESSED, (unsigned long *)&pte->pte);
+}
+
+static void vmlab_rmap_young_table(struct vm_area_struct *vma, unsigned long addr,
+				   pte_t *pte, unsigned int index, unsigned int nr,
+				   void *arg)
+{
+	struct vmlab_young_arg *y = arg;
+	unsigned int i;
+
+	for (i = 0; i < y->nr; i++) {
+		u64 pgoff = READ_ONCE(y->frames[i]->pgoff);
+		unsigned int slot = pgoff & (VMLAB_LEAF_SLOTS - 1);
+		pte_t *entry = pte + (slot - index);
+
+		if (pgoff >> VMLAB_LEAF_SHIFT != y->leaf || slot < index || slot >= index + nr)
+			continue;
+		if (pte_present(*entry) && pte_pfn(*entry) == y->frames[i]->pfn &&
+		    vmlab_pte_test_young(entry, y->clear))
+			__set_bit(i, y->young);
+	}
+}
+
+/**
+ * vmlab_rmap_young() - read the accessed bits of frames of one 2 MiB
+ * @lineage: the lineage, held by the caller
+ * @index: which 2 MiB
+ * @frames: the frames; those that turn out to be elsewhere by now are skipped
+ * @nr: how many
+ * @young: bits to be set, one for each of @frames that some PTE has accessed
+ * @clear: clear the accessed bits too
+ *
+ * As in the core, there is no flush: a CPU that still has the translation may use
+ * the page without setting the bit again (ptep_clear_flush_young() in
+ * arch/x86/mm/pgtable.c gives the reasons).
+ *
+ * Context: may sleep; takes i_mmap_rwsem for read.
+ */
+void vmlab_rmap_young(struct vmlab_lineage *lineage, u64 index,
+		      struct vmlab_frame **frames, unsigned int nr,
+		      unsigned long *young, bool clear)
+{
+	struct vmlab_young_arg arg = {
+		.leaf = index, .frames = frames, .nr = nr, .young = young, .clear = clear,
+	};
+
+	vmlab_rmap_for_each(lineage, index, vmlab_rmap_young_table, &arg);
+}
+
+/* Does this VMA's object have this leaf? */
+static bool vmlab_vma_has_leaf(struct vm_area_struct *vma, struct vmlab_leaf *leaf)
+{
+	struct vmlab_region *region = vma->vm_private_data;
+
+	return region->object == leaf->object;
+}
+
+static void vmlab_tlb_flush_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vma,
+				unsigned int pages)
+{
+	unsigned int cpus = cpumask_weight(mm_cpumask(vma->vm_mm));
+
+	vmlab_count(tlb->vm, unmap_flush, 1);
+	vmlab_count(tlb->vm, unmap_flush_pages, pages);
+	vmlab_count(tlb->vm, unmap_flush_cpus, cpus);
+	trace_unmap_flush(tlb->lineage->id, pages, cpus);
+}
+
+static void vmlab_tlb_flush(struct vmlab_tlb *tlb)
+{
+	unsigned int i;
+
+	for (i = 0; i < tlb->nr; i++) {
+		struct vm_area_struct *vma = tlb->mms[i].vma;
+
+		zap_vma_ptes(vma, tlb->mms[i].addr, PAGE_SIZE);
+		dec_tlb_flush_pending(vma->vm_mm);
+		vmlab_tlb_flush_vma(tlb, vma, tlb->mms[i].pages);
+	}
+	tlb->nr = 0;
+}
+
+/**
+ * vmlab_tlb_begin() - begin to unmap pages of a lineage
+ * @tlb: uninitialised
+ * @lineage: the lineage, held by the caller
+ *
+ * Context: may sleep; i_mmap_rwsem is held for read until vmlab_tlb_end().
+ */
+void vmlab_tlb_begin(struct vmlab_tlb *tlb, struct vmlab_lineage *lineage)
+{
+	tlb->vm = lineage->vm;
+	tlb->lineage = lineage;
+	tlb->nr = 0;
+	tlb->pages = 0;
+	i_mmap_lock_read(lineage->inode->i_mapping);
+}
+
+/* The entry of an address space that will be flushed; makes room if need be. */
+static unsigned int vmlab_tlb_slot(struct vmlab_tlb *tlb, struct vm_area_struct *vma)
+{
+	unsigned int i;
+
+	for (i = 0; i < tlb->nr; i++)
+		if (tlb->mms[i].vma->vm_mm == vma->vm_mm)
+			return i;
+	if (tlb->nr == VMLAB_TLB_MMS)
+		vmlab_tlb_flush(tlb);
+	i = tlb->nr++;
+	tlb->mms[i].vma = vma;
+	tlb->mms[i].pages = 0;
+	inc_tlb_flush_pending(vma->vm_mm);
+	return i;
+}
+
+struct vmlab_unmap_arg {
+	const unsigned long	*slots;
+	unsigned int		pages;
+	unsigned long		addr;
+};
+
+static void vmlab_unmap_table(struct vm_area_struct *vma, unsigned long addr, pte_t *pte,
+			      unsigned int index, unsigned int nr, void *arg)
+{
+	struct vmlab_unmap_arg *unmap = arg;
+	unsigned int i = index;
+
+	for_each_set_bit_from(i, unmap->slots, index + nr) {
+		unsigned int n = i - index;
+
+		if (pte_none(pte[n]))
+			continue;
+		unmap->addr = addr + n * PAGE_SIZE;
+		ptep_get_and_clear(vma->vm_mm, unmap->addr, pte + n);
+		unmap->pages++;
+	}
+}
+
+/*
+ * Secondary MMUs (KVM) must hear of it before the PTEs go: only the core's own
+ * zap tells them.
+ */
+static unsigned int vmlab_unmap_notify(struct vm_area_struct *vma, u64 first,
+				       const unsigned long *slots)
+{
+	unsigned int start, end, pages = 0;
+
+	for_each_set_bitrange(start, end, slots, VMLAB_LEAF_SLOTS) {
+		u64 from = max_t(u64, first + start, vmlab_vma_first(vma));
+		u64 to = min_t(u64, first + end, vmlab_vma_last(vma) + 1);
+
+		if (from >= to)
+			continue;
+		zap_vma_ptes(vma, vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT),
+			     (to - from) << PAGE_SHIFT);
+		pages += to - from;
+	}
+	return pages;
+}
+
+static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vma,
+				u64 first, const unsigned long *slots,
+				unsigned int low, unsigned int high)
+{
+	struct vmlab_unmap_arg arg = { .slots = slots };
+	unsigned int i;
+
+	if (mm_has_notifiers(vma->vm_mm)) {
+		arg.pages = vmlab_unmap_notify(vma, first, slots);
+		tlb->pages += arg.pages;
+		if (arg.pages)
+			vmlab_tlb_flush_vma(tlb, vma, arg.pages);
+		return;
+	}
+	/* The pending flush must be announced before the first PTE changes. */
+	i = vmlab_tlb_slot(tlb, vma);
+	vmlab_vma_for_each_table(vma, first + low, first + high, vmlab_unmap_table, &arg);
+	if (arg.pages) {
+		tlb->mms[i].vma = vma;
+		tlb->mms[i].addr = arg.addr;
+	}
+	tlb->mms[i].pages += arg.pages;
+	tlb->pages += arg.pages;
+	if (!tlb->mms[i].pages) {
+		/* Nothing was mapped here: nothing to flush.  It is the last entry. */
+		dec_tlb_flush_pending(vma->vm_mm);
+		tlb->nr--;
+	}
+}
+
+/**
+ * vmlab_tlb_unmap() - unmap slots of a leaf, everywhere; flushed by vmlab_tlb_end()
+ * @tlb: between vmlab_tlb_begin() and vmlab_tlb_end()
+ * @leaf: the leaf
+ * @slots: bitmap of its slots; all locked by the caller
+ */
+void vmlab_tlb_unmap(struct vmlab_tlb *tlb, struct vmlab_leaf *leaf,
+		     const unsigned long *slots)
+{
+	struct address_space *mapping = tlb->lineage->inode->i_mapping;
+	u64 first = leaf->index << VMLAB_LEAF_SHIFT;
+	unsigned int low = find_first_bit(slots, VMLAB_LEAF_SLOTS);
+	unsigned int high = find_last_bit(slots, VMLAB_LEAF_SLOTS);
+	struct vm_area_struct *vma;
+
+	if (low >= VMLAB_LEAF_SLOTS)
+		return;
+	vmlab_for_each_vma(vma, mapping, first + low, first + high)
+		if (vmlab_vma_has_leaf(vma, leaf))
+			vmlab_tlb_unmap_vma(tlb, vma, first, slots, low, high);
+}
+
+/**
+ * vmlab_tlb_end() - flush what was unmapped
+ * @tlb: begun with vmlab_tlb_begin()
+ *
+ * From its return on no CPU can reach the pages any more.
+ */
+void vmlab_tlb_end(struct vmlab_tlb *tlb)
+{
+	vmlab_tlb_flush(tlb);
+	i_mmap_unlock_read(tlb->lineage->inode->i_mapping);
+}
+
+/**
+ * vmlab_rmap_unmap_page() - unmap one page everywhere and flush
+ * @lineage: the lineage
+ * @leaf: its leaf
+ * @index: the slot, locked by the caller
+ *
+ * One page is cheaper to flush by its address than with the whole address space.
+ *
+ * Context: may sleep; takes i_mmap_rwsem for read.
+ */
+void vmlab_rmap_unmap_page(struct vmlab_lineage *lineage, struct vmlab_leaf *leaf,
+			   unsigned int index)
+{
+	struct address_space *mapping = lineage->inode->i_mapping;
+	struct vmlab_tlb tlb = { .vm = lineage->vm, .lineage = lineage };
+	u64 pgoff = (leaf->index << VMLAB_LEAF_SHIFT) + index;
+	struct vm_area_struct *vma;
+
+	i_mmap_lock_read(mapping);
+	vmlab_for_each_vma(vma, mapping, pgoff, pgoff) {
+		unsigned long addr;
+		pmd_t *pmd;
+
+		if (!vmlab_vma_has_leaf(vma, leaf))
+			continue;
+		addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
+		pmd = vmlab_walk_pmd(vma->vm_mm, addr);
+		if (!pmd || pte_none(READ_ONCE(*pte_offset_kernel(pmd, addr))))
+			continue;
+		zap_vma_ptes(vma, addr, PAGE_SIZE);
+		vmlab_tlb_flush_vma(&tlb, vma, 1);
+	}
+	i_mmap_unlock_read(mapping);
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * The ABI of vmlab: the ioctls of /dev/vmlab and their structures.
+ *
+ * This is the only header of the project that user space includes.  It must
+ * never change the meaning or the offset of a field that is here: structures
+ * grow at their end, and @size says how much of one the caller knows.
+ *
+ * Rules that hold for every structure here:
+ *  - @size is sizeof() the structure as the caller knows it.  A kernel that
+ *    knows more takes the rest as zero; one that knows less answers E2BIG
+ *    when a byte that it does not know is not zero.
+ *  - Bits of @flags that are not named here, and padding, must be zero: else
+ *    EINVAL.
+ *  - @offset and @length are bytes within the object (the file offset that
+ *    mmap(2) and pread(2) use too), multiples of the page size; a range that
+ *    wraps or that passes VMLAB_OBJECT_SIZE is EINVAL, a length of 0 does
+ *    nothing.
+ *  - Addresses are 64 bits wide for 32-bit callers too.
+ */
+#ifndef _UAPI_VMLAB_H
+#define _UAPI_VMLAB_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* The size of every object in bytes: 128 TiB, nearly all of it a hole. */
+#define VMLAB_OBJECT_SIZE	(1ULL << 47)
+
+/* INFO: bits of @features */
+#define VMLAB_FEATURE_SWAP	(1ULL << 0)	/* a swap device is on */
+
+/**
+ * struct vmlab_ioc_info - VMLAB_IOC_INFO: what this module and this object are
+ * @size:		in: see the head of this file
+ * @flags:		in: 0
+ * @version:		out: version of the ABI, VMLAB_ABI_VERSION
+ * @page_size:		out: bytes in a page
+ * @features:		out: VMLAB_FEATURE_*
+ * @id:			out: the object's number, as in debugfs `objects`
+ * @resident_pages:	out: pages of the object that have a frame
+ * @swapped_pages:	out: pages of the object that are on swap only
+ * @leaf_pages:		out: frames that hold the object's own page table
+ * @dirty_pages:	out: resident pages without a valid copy on swap
+ * @pinned_pages:	out: pages pinned by VMLAB_IOC_PIN
+ * @limit_pages:	out: the lineage's limit in frames, 0: none
+ * @faults:		out: faults that found work to do in this object
+ * @swap_ins:		out: pages read back from swap
+ * @swap_outs:		out: pages written to swap
+ * @evictions:		out: pages whose frame was taken, written or not
+ */
+struct vmlab_ioc_info {
+	__u32 size;
+	__u32 flags;
+	__u32 version;
+	__u32 page_size;
+	__u64 features;
+	__u64 id;
+	__u64 resident_pages;
+	__u64 swapped_pages;
+	__u64 leaf_pages;
+	__u64 dirty_pages;
+	__u64 pinned_pages;
+	__u64 limit_pages;
+	__u64 faults;
+	__u64 swap_ins;
+	__u64 swap_outs;
+	__u64 evictions;
+};
+
+#define VMLAB_ABI_VERSION	1
+
+/**
+ * struct vmlab_ioc_range - the ioctls that act on a range of the object
+ * @size:	in: see the head of this file
+ * @flags:	in: 0
+ * @offset:	in: first byte
+ * @length:	in: bytes
+ * @done:	out: bytes dealt with, also when the call failed part way
+ *
+ * VMLAB_IOC_DISCARD:	free frames and swap of the range; it reads as zeros
+ *			then.  Pinned pages: EBUSY.
+ * VMLAB_IOC_PAGEOUT:	evict what can be evicted; @done counts the bytes
+ *			evicted.  What is pinned or busy stays.
+ * VMLAB_IOC_POPULATE:	give every page of the range a frame (read from swap,
+ *			or zeroed).  ENOMEM when the pool or the limit is
+ *			exhausted, EIO when swap fails.
+ * VMLAB_IOC_PIN:	populate, and keep from eviction.  RLIMIT_MEMLOCK counts
+ *			(ENOMEM, or EPERM where it is 0) unless CAP_IPC_LOCK.
+ *			Pinning twice is pinning once.
+ * VMLAB_IOC_UNPIN:	undo PIN; pages that are not pinned are skipped.
+ */
+struct vmlab_ioc_range {
+	__u32 size;
+	__u32 flags;
+	__u64 offset;
+	__u64 length;
+	__u64 done;
+};
+
+/**
+ * struct vmlab_ioc_limit - VMLAB_IOC_LIMIT: bound the frames of the lineage
+ * @size:	in: see the head of this file
+ * @flags:	in: VMLAB_LIMIT_SET, or 0 to read only
+ * @limit_pages: in, out: frames, those of its own page table included; 0: none
+ * @used_pages:	out: frames in use now
+ *
+ * A lineage at its limit evicts its own pages first; when it cannot, a fault
+ * gets SIGBUS and a call ENOMEM.  A limit below what is used evicts at once,
+ * as far as that goes, and is set all the same.
+ */
+struct vmlab_ioc_limit {
+	__u32 size;
+	__u32 flags;
+	__u64 limit_pages;
+	__u64 used_pages;
+};
+
+#define VMLAB_LIMIT_SET		(1U << 0)
+
+/**
+ * struct vmlab_ioc_residency - VMLAB_IOC_RESIDENCY: where each page is
+ * @size:	in: see the head of this file
+ * @flags:	in: 0
+ * @offset:	in: first byte
+ * @length:	in: bytes
+ * @vec:	in: address of one __u32 for each page of the range
+ *
+ * Each word is 0 for a hole, else VMLAB_RES_* bits, with the NUMA node of a
+ * resident page in its top byte.  It is a snapshot: it may be old by the time
+ * it is read.
+ */
+struct vmlab_ioc_residency {
+	__u32 size;
+	__u32 flags;
+	__u64 offset;
+	__u64 length;
+	__u64 vec;
+};
+
+#define VMLAB_RES_RESIDENT	(1U << 0)	/* has a frame */
+#define VMLAB_RES_DIRTY		(1U << 1)	/* no valid copy on swap */
+#define VMLAB_RES_ACCESSED	(1U << 2)	/* a PTE's accessed bit is set */
+#define VMLAB_RES_HUGE		(1U << 3)	/* part of a 2 MiB mapping */
+#define VMLAB_RES_SHARED	(1U << 4)	/* more than one object owns it */
+#define VMLAB_RES_PINNED	(1U << 5)	/* pinned by VMLAB_IOC_PIN */
+#define VMLAB_RES_SWAPPED	(1U << 6)	/* on swap, without a frame */
+#define VMLAB_RES_NODE_SHIFT	24
+#define VMLAB_RES_NODE(word)	((word) >> VMLAB_RES_NODE_SHIFT)
+
+#define VMLAB_IOC_MAGIC		0xbd
+
+#define VMLAB_IOC_INFO		_IOWR(VMLAB_IOC_MAGIC, 0x00, struct vmlab_ioc_info)
+#define VMLAB_IOC_DISCARD	_IOWR(VMLAB_IOC_MAGIC, 0x01, struct vmlab_ioc_range)
+#define VMLAB_IOC_PAGEOUT	_IOWR(VMLAB_IOC_MAGIC, 0x02, struct vmlab_ioc_range)
+#define VMLAB_IOC_POPULATE	_IOWR(VMLAB_IOC_MAGIC, 0x03, struct vmlab_ioc_range)
+#define VMLAB_IOC_PIN		_IOWR(VMLAB_IOC_MAGIC, 0x04, struct vmlab_ioc_range)
+#define VMLAB_IOC_UNPIN		_IOWR(VMLAB_IOC_MAGIC, 0x05, struct vmlab_ioc_range)
+#define VMLAB_IOC_LIMIT		_IOWR(VMLAB_IOC_MAGIC, 0x06, struct vmlab_ioc_limit)
+#define VMLAB_IOC_RESIDENCY	_IOWR(VMLAB_IOC_MAGIC, 0x07, struct vmlab_ioc_residency)
+
+#endif /* _UAPI_VMLAB_H */

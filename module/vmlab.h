@@ -1,0 +1,758 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * vmlab: the types that the files of the module share, and who owns what.
+ *
+ * The parts, one file each:
+ *
+ *   main.c      module parameters; what starts and stops, in order
+ *   instance.c  struct vmlab: made from its parts, taken apart again
+ *   fs.c        the pseudo file system whose inodes carry each lineage's i_mmap
+ *   dev.c       /dev/vmlab: open, mmap, llseek, fsync, fadvise, fdinfo
+ *   rw.c        read() and write()
+ *   ioctl.c     the ioctls: checks what users pass in, calls the owners
+ *   fault.c     vm_operations: the story of a page fault
+ *   access.c    vm_operations->access: ptrace and /proc/PID/mem
+ *   object.c    objects and lineages: life, lookup by number, limits
+ *   leaf.c      an object's own page table: leaves of 512 slots, slot locks
+ *   range.c     discard, page out, populate, pin: acts on ranges of slots
+ *   residency.c what RESIDENCY and SEEK_DATA tell
+ *   chunk.c     which frames of a 2 MiB chunk are free (pure)
+ *   pool.c      frames of a node: allocate, free, per-CPU caches
+ *   resize.c    a pool grows and shrinks while in use; moves frames
+ *   zero.c      the stock of frames zeroed ahead
+ *   rmap.c      the hardware page tables: walk, accessed bits, unmap, flush
+ *   reclaim.c   watermarks, reclaim threads, direct reclaim
+ *   evict.c     takes a batch of victims out of memory
+ *   policy.c    which policy is in force; policy_*.c the policies
+ *   swap.c      swap devices: on, off, their table
+ *   swap_map.c  which slots of a device are free (pure)
+ *   swap_io.c   bios, plugging, checksums
+ *   swapin.c    brings pages back, reads ahead
+ *   oom.c       when nothing can be reclaimed
+ *   numa.c      which node a frame comes from, and its statistics
+ *   stats.c     per-CPU counters
+ *   debugfs.c   shows and sets; verify.c checks the books
+ *   trace.h     the tracepoints
+ *   compat.h    every difference between kernel versions
+ *
+ * The flow of a fault (fault.c): find the leaf; lock the slot; by its state,
+ *   hole     take a frame (zeroed), or map the zero page for a load;
+ *   swapped  start the read, drop the fault lock, wait, VM_FAULT_RETRY;
+ *   present  use the frame;
+ * set the PTE, and its neighbours'; unlock.
+ *
+ * Lock order, outermost first:
+ *
+ *   mmap_lock or the VMA lock
+ *     vm->swap_mutex              swapon, swapoff
+ *     vm->resize_mutex            one resize at a time
+ *       vm->activity              percpu-rwsem: read: changes slots, frames
+ *                                 or PTEs; write: verify and policy switch.
+ *                                 Never held across a user copy that may
+ *                                 fault: a second read of it would deadlock
+ *         slot lock               a bit; one page's state, held across the
+ *                                 PTE change and across I/O.  Block on one
+ *                                 only while holding none; further ones by
+ *                                 trylock
+ *           i_mmap_rwsem          as the core takes it
+ *             xa_lock of object->leaves, then of lineage->leaves
+ *               leaf->lock        slot words and the leaf's counts
+ *                 page table lock
+ *                   pool->lock    chunks; behind per-CPU caches
+ *                   swap_dev->lock
+ *                   policy's own lock
+ *
+ * A slot stops naming a frame only after every PTE of it is unmapped and
+ * flushed.  Who evicts sets the slot's lock bit (under leaf->lock, a full
+ * barrier) before it takes a page table lock; who maps without a slot lock
+ * (fault-around) holds leaf->lock from reading the word to setting the PTE.
+ */
+#ifndef VMLAB_H
+#define VMLAB_H
+
+#include <linux/completion.h>
+#include <linux/cpumask.h>
+#include <linux/fs.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mempool.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/numa.h>
+#include <linux/percpu-rwsem.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include "compat.h"
+#include "frame.h"
+#include "policy.h"
+#include "stats.h"
+#include "swap.h"
+#include "uapi/vmlab.h"
+
+#define VMLAB_LEAF_SHIFT	9
+#define VMLAB_LEAF_SLOTS	(1U << VMLAB_LEAF_SHIFT)
+#define VMLAB_OBJECT_PAGES	(VMLAB_OBJECT_SIZE >> PAGE_SHIFT)
+#define VMLAB_SLOT_WAITS	64
+#define VMLAB_POOL_MB_MAX	(1UL << 26)	/* 64 TiB */
+#define VMLAB_RA_MAX		64	/* pages of the largest read-ahead window */
+#define VMLAB_ERROR_LEN		160
+
+/*
+ * A slot is one word:
+ *
+ *   63                                        6  5  4  3    2     1     0
+ *  +--------------------------------------------+--+--+---+-----+-----+------+
+ *  | frame descriptor's address, or swap entry  |  0  |PIN|ZERO |SWAP |LOCKED|
+ *  +--------------------------------------------+-----+---+-----+-----+------+
+ *
+ * ZERO: the slot is empty, but a PTE may map the zero page here.
+ */
+#define VMLAB_SLOT_LOCKED	0x01UL
+#define VMLAB_SLOT_SWAP		0x02UL
+#define VMLAB_SLOT_ZERO		0x04UL
+#define VMLAB_SLOT_PINNED	0x08UL
+#define VMLAB_SLOT_FLAGS	0x3fUL
+#define VMLAB_SLOT_SHIFT	6
+
+static inline bool vmlab_word_is_frame(unsigned long word)
+{
+	return !(word & VMLAB_SLOT_SWAP) && (word & ~VMLAB_SLOT_FLAGS);
+}
+
+static inline bool vmlab_word_is_swap(unsigned long word)
+{
+	return word & VMLAB_SLOT_SWAP;
+}
+
+static inline bool vmlab_word_is_empty(unsigned long word)
+{
+	return !(word & (~VMLAB_SLOT_FLAGS | VMLAB_SLOT_SWAP));
+}
+
+static inline struct vmlab_frame *vmlab_word_frame(unsigned long word)
+{
+	return (struct vmlab_frame *)(word & ~VMLAB_SLOT_FLAGS);
+}
+
+/* Swap entries are never 0: offset 0 of a device is its header. */
+static inline u64 vmlab_word_entry(unsigned long word)
+{
+	return word >> VMLAB_SLOT_SHIFT;
+}
+
+static inline unsigned long vmlab_frame_word(struct vmlab_frame *frame)
+{
+	return (unsigned long)frame;
+}
+
+static inline unsigned long vmlab_entry_word(u64 entry)
+{
+	return (entry << VMLAB_SLOT_SHIFT) | VMLAB_SLOT_SWAP;
+}
+
+/**
+ * struct vmlab_leaf - 512 slots: 2 MiB of an object
+ * @lock:	slot words and every field down to @words
+ * @nr_locked:	slots whose lock bit is set
+ * @nr_present:	slots that name a frame
+ * @nr_swapped:	slots that name a swap entry
+ * @nr_pinned:	slots with the PINNED bit
+ * @dead:	no longer in any table; look the leaf up again
+ * @waiters:	someone sleeps until a slot is unlocked
+ * @seq_next:	slot that continues the run of sequential write faults
+ * @seq_run:	length of that run in pages, saturating
+ * @nr_faults:	faults that found work here
+ * @words:	the slots; they live in @frame
+ * @frame:	a frame of the pool, state LEAF
+ * @object:	owner
+ * @index:	which 2 MiB of the object: page index >> VMLAB_LEAF_SHIFT
+ * @next:	next distinct leaf of the lineage for the same 2 MiB, under the
+ *		xa_lock of lineage->leaves
+ * @rcu:	freed after a grace period: lookups run under RCU
+ */
+struct vmlab_leaf {
+	spinlock_t		lock;
+	u16			nr_locked;
+	u16			nr_present;
+	u16			nr_swapped;
+	u16			nr_pinned;
+	bool			dead;
+	bool			waiters;
+	u16			seq_next;
+	u16			seq_run;
+	u64			nr_faults;
+	unsigned long		*words;
+	struct vmlab_frame	*frame;
+	struct vmlab_object	*object;
+	u64			index;
+	struct vmlab_leaf __rcu	*next;
+	struct rcu_head		rcu;
+};
+
+/**
+ * struct vmlab_slot - a slot that the caller has locked
+ * @leaf:	its leaf, which cannot go away while the slot is locked
+ * @index:	which of the 512
+ * @word:	its contents without the lock bit; what vmlab_slot_unlock() publishes
+ * @tracked:	lockdep knows of it
+ * @fault:	count a fault in the leaf when it is unlocked
+ */
+struct vmlab_slot {
+	struct vmlab_leaf	*leaf;
+	unsigned int		index;
+	unsigned long		word;
+	bool			tracked;
+	bool			fault;
+};
+
+/**
+ * struct vmlab_object - what one open of /dev/vmlab gives
+ * @ref:	one of the open file, one per region, one per lookup by number
+ * @vm:		its instance
+ * @lineage:	its lineage; holds a reference
+ * @id:		its number, never used again
+ * @leaves:	page index >> VMLAB_LEAF_SHIFT to leaf.  A value entry instead of a leaf
+ *		says: no leaf, but PTEs may map the zero page in this 2 MiB
+ * @pid:	who opened it, for people
+ * @comm:	its name
+ * @pin_user:	whose RLIMIT_MEMLOCK the pins count against
+ * @nr_pinned:	pinned pages
+ * @nr_faults:	faults of leaves that are gone
+ * @swap_ins:	pages read from swap
+ * @swap_outs:	pages written to swap
+ * @evictions:	pages whose frame was taken
+ * @ra_start:	first page of the last read-ahead window
+ * @ra_nr:	pages in it
+ * @ra_hits:	pages of read-ahead windows used since the last one was sized
+ * @rcu:	freed after a grace period
+ */
+struct vmlab_object {
+	struct kref		ref;
+	struct vmlab		*vm;
+	struct vmlab_lineage	*lineage;
+	u64			id;
+	struct xarray		leaves;
+	pid_t			pid;
+	char			comm[TASK_COMM_LEN];
+	struct user_struct	*pin_user;
+	atomic_long_t		nr_pinned;
+	atomic64_t		nr_faults;
+	atomic64_t		swap_ins;
+	atomic64_t		swap_outs;
+	atomic64_t		evictions;
+	u64			ra_start;
+	u32			ra_nr;
+	u32			ra_hits;
+	struct rcu_head		rcu;
+};
+
+/**
+ * struct vmlab_lineage - all objects that came from one open
+ * @ref:	one per object, one per tryget
+ * @vm:		its instance
+ * @id:		inode number and the first object's number
+ * @inode:	its inode on vmlab's file system; i_mmap knows every VMA that could
+ *		map any of its frames
+ * @leaves:	page index >> VMLAB_LEAF_SHIFT to the first of its distinct leaves
+ * @nr_frames:	frames charged: resident pages and leaves
+ * @limit:	bound of @nr_frames, 0: none
+ * @hand:	where eviction for the limit goes on (page index)
+ * @rcu:	freed after a grace period
+ */
+struct vmlab_lineage {
+	struct kref		ref;
+	struct vmlab		*vm;
+	u64			id;
+	struct inode		*inode;
+	struct xarray		leaves;
+	atomic_long_t		nr_frames;
+	unsigned long		limit;
+	u64			hand;
+	struct rcu_head		rcu;
+};
+
+/**
+ * struct vmlab_region - what a VMA's vm_private_data points to
+ * @ref:	one per VMA: the pieces of a split and forked copies share it
+ * @object:	what is mapped; holds a reference
+ * @mm:		the address space that called mmap; compared, never followed
+ */
+struct vmlab_region {
+	struct kref		ref;
+	struct vmlab_object	*object;
+	struct mm_struct	*mm;
+};
+
+#define VMLAB_PCP_MAX		32
+
+/**
+ * struct vmlab_pcp - a CPU's cache of free frames of one node
+ * @nr:		how many @frames
+ * @nr_zeroed:	how many @zeroed
+ * @frames:	frames of unknown contents
+ * @zeroed:	frames of the zeroed stock
+ *
+ * Touched only by its CPU with preemption off, or by anyone once the CPU is dead.
+ */
+struct vmlab_pcp {
+	u16			nr;
+	u16			nr_zeroed;
+	struct vmlab_frame	*frames[VMLAB_PCP_MAX];
+	struct vmlab_frame	*zeroed[VMLAB_PCP_MAX];
+};
+
+/**
+ * struct vmlab_pool - the frames of one NUMA node
+ * @vm:		the instance
+ * @nid:	the node
+ * @pcp:	per-CPU caches
+ * @chunks:	all chunks in sweep order, NULL-free; changes only while the
+ *		instance is frozen (vm->activity held for write)
+ * @nr_chunks:	how many
+ * @fallback:	nodes to try in turn, this one first, by distance
+ * @nr_fallback: how many
+ * @pcp_batch:	frames moved between a per-CPU cache and the pool at once
+ * @lock:	what follows, and the chunks' books
+ * @partial:	chunks with some free frames
+ * @whole:	chunks with all frames free
+ * @stock:	frames zeroed ahead, by frame->lru
+ * @nr_free:	free frames outside the per-CPU caches, the stock included
+ * @nr_stock:	frames in @stock
+ * @policy_data: the policy's own
+ * @reclaim_task: its reclaim thread
+ * @reclaim_wait: where that sleeps
+ * @reclaim_wanted: somebody saw the low watermark
+ * @zero_task:	the thread that zeroes ahead
+ * @zero_wait:	where that sleeps
+ * @debugfs:	its directory
+ * @node_stats:	per-CPU counters of the node
+ */
+struct vmlab_pool {
+	struct vmlab		*vm;
+	int			nid;
+	struct vmlab_pcp __percpu *pcp;
+	struct vmlab_chunk	**chunks;
+	unsigned int		nr_chunks;
+	int			*fallback;
+	int			nr_fallback;
+	unsigned int		pcp_batch;
+
+	spinlock_t		lock ____cacheline_aligned_in_smp;
+	struct list_head	partial;
+	struct list_head	whole;
+	struct list_head	stock;
+	unsigned long		nr_free;
+	unsigned long		nr_stock;
+
+	void			*policy_data ____cacheline_aligned_in_smp;
+	struct task_struct	*reclaim_task;
+	wait_queue_head_t	reclaim_wait;
+	bool			reclaim_wanted;
+	struct task_struct	*zero_task;
+	wait_queue_head_t	zero_wait;
+	struct vmlab_node_stats __percpu *node_stats;
+	struct dentry		*debugfs;
+};
+
+enum vmlab_oom_policy {
+	VMLAB_OOM_KILL,
+	VMLAB_OOM_SIGBUS,
+};
+
+/**
+ * struct vmlab - an instance: everything hangs off it, nothing is global
+ * @activity:	read: changes slots, frames or PTEs; write: the world stands still
+ * @stats:	per-CPU counters
+ * @pools:	by node number; NULL: no pool there
+ * @mnt:	the mount of its pseudo file system
+ * @lineages:	by number; lookups under RCU and by tryget
+ * @objects:	likewise
+ * @next_id:	numbers for objects
+ * @policy:	the policy in force; changes only while frozen
+ * @batches:	memory for eviction rounds, so that reclaim never waits for memory
+ *		that only reclaim can free
+ * @swapins:	memory for pages on their way in, likewise
+ * @slot_wait:	where waiters for slots sleep, hashed by leaf
+ * @slot_dep_map: what lockdep sees of slot locks taken by waiting
+ * @watermark_low: in tenths of a percent of a node's frames: reclaim begins
+ * @watermark_high: likewise: reclaim ends
+ * @swappiness:	0 to 200
+ * @oom_policy:	what to do when nothing can be reclaimed
+ * @oom:	oom.c's own
+ * @swap_mutex:	swapon, swapoff
+ * @swap_devs:	by device number of a swap entry.  A device stays as long as any
+ *		entry names it, so who holds an entry needs no lock
+ * @swap_order:	in which order devices are filled, by RCU
+ * @swap_bios:	where bios come from
+ * @resize_mutex: one resize at a time
+ * @cpuhp:	for CPU hotplug
+ * @debugfs:	its directory
+ */
+struct vmlab {
+	struct percpu_rw_semaphore activity;
+	struct vmlab_stats __percpu *stats;
+	struct vmlab_pool	*pools[MAX_NUMNODES];
+	struct vfsmount		*mnt;
+	struct xarray		lineages;
+	struct xarray		objects;
+	atomic64_t		next_id;
+	const struct vmlab_policy_ops *policy;
+	mempool_t		*batches;
+	mempool_t		*swapins;
+	wait_queue_head_t	slot_wait[VMLAB_SLOT_WAITS];
+	struct lockdep_map	slot_dep_map;
+	unsigned int		watermark_low;
+	unsigned int		watermark_high;
+	unsigned int		swappiness;
+	enum vmlab_oom_policy	oom_policy;
+	struct vmlab_oom	*oom;
+	struct mutex		swap_mutex;
+	struct vmlab_swap_dev __rcu *swap_devs[VMLAB_SWAP_MAX_DEVS];
+	struct vmlab_swap_order __rcu *swap_order;
+	struct bio_set		*swap_bios;
+	struct mutex		resize_mutex;
+	struct hlist_node	cpuhp;
+	struct dentry		*debugfs;
+	unsigned int		broken_law;	/* verify.c: broken on purpose; 0: none */
+};
+
+/* instance.c */
+struct vmlab_params {
+	const char *pool_mb;	/* "256" or "0:128,1:64"; NULL: a default */
+	const char *policy;	/* NULL: clock */
+	const char *swap;	/* path, or NULL */
+};
+
+struct vmlab *vmlab_create(const struct vmlab_params *params);
+void vmlab_destroy(struct vmlab *vm);
+int vmlab_instance_init(void);
+void vmlab_instance_exit(void);
+
+/* fs.c */
+int vmlab_fs_register(void);
+void vmlab_fs_unregister(void);
+int vmlab_fs_mount(struct vmlab *vm);
+void vmlab_fs_unmount(struct vmlab *vm);
+struct inode *vmlab_fs_inode(struct vmlab *vm, u64 ino);
+
+/* dev.c */
+int vmlab_dev_register(struct vmlab *vm);
+void vmlab_dev_unregister(void);
+
+/* rw.c */
+ssize_t vmlab_read_iter(struct kiocb *iocb, struct iov_iter *to);
+ssize_t vmlab_write_iter(struct kiocb *iocb, struct iov_iter *from);
+int vmlab_copy(struct vmlab_object *obj, loff_t pos, void *buf, size_t len, bool write);
+
+/* ioctl.c */
+long vmlab_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+
+/* fault.c, access.c */
+extern const struct vm_operations_struct vmlab_vm_ops;
+int vmlab_vma_access(struct vm_area_struct *vma, unsigned long addr, void *buf,
+		     int len, int write);
+struct vmlab_region *vmlab_region_create(struct vmlab_object *obj);
+void vmlab_region_put(struct vmlab_region *region);
+
+/* object.c */
+struct vmlab_object *vmlab_object_create(struct vmlab *vm);
+void vmlab_object_destroy(struct vmlab_object *obj);
+struct vmlab_object *vmlab_object_next(struct vmlab *vm, u64 *id);
+void vmlab_object_get(struct vmlab_object *obj);
+void vmlab_object_put(struct vmlab_object *obj);
+struct vmlab_lineage *vmlab_lineage_next(struct vmlab *vm, u64 *id);
+bool vmlab_lineage_tryget(struct vmlab_lineage *lineage);
+void vmlab_lineage_put(struct vmlab_lineage *lineage);
+bool vmlab_lineage_charge(struct vmlab_lineage *lineage, unsigned long nr);
+void vmlab_lineage_uncharge(struct vmlab_lineage *lineage, unsigned long nr);
+
+/**
+ * struct vmlab_usage - what an object uses, in pages
+ */
+struct vmlab_usage {
+	u64 resident;
+	u64 swapped;
+	u64 leaves;
+	u64 dirty;
+	u64 pinned;
+	u64 faults;
+};
+
+void vmlab_object_usage(struct vmlab_object *obj, struct vmlab_usage *usage);
+
+/* leaf.c */
+int vmlab_leaf_init(void);
+void vmlab_leaf_exit(void);
+struct vmlab_leaf *vmlab_leaf_lookup(struct vmlab_object *obj, u64 pgoff);
+struct vmlab_leaf *vmlab_leaf_next(struct vmlab_object *obj, u64 *index, u64 last);
+int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff);
+void vmlab_leaf_reap(struct vmlab_object *obj, u64 index);
+void vmlab_leaf_move(struct vmlab_frame *from, struct vmlab_frame *to);
+int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff);
+bool vmlab_leaf_is_zero_marked(struct vmlab_object *obj, u64 pgoff);
+
+enum vmlab_slot_wait {
+	VMLAB_SLOT_TRY,		/* -EAGAIN when it is locked */
+	VMLAB_SLOT_KILLABLE,	/* wait; -EINTR on a fatal signal */
+	VMLAB_SLOT_WAIT,	/* wait */
+};
+
+int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait how,
+		    struct vmlab_slot *slot);
+int vmlab_slot_lock_or_create(struct vmlab_object *obj, u64 pgoff,
+			      struct vmlab_slot *slot);
+void vmlab_slot_track(struct vmlab_slot *slot);
+bool vmlab_slot_trylock_in(struct vmlab_leaf *leaf, unsigned int index,
+			   struct vmlab_slot *slot);
+unsigned int vmlab_slot_trylock_holes(struct vmlab_leaf *leaf, unsigned int index,
+				      unsigned int nr);
+void vmlab_slot_unlock(struct vmlab_slot *slot);
+void vmlab_slot_unlock_run(struct vmlab_leaf *leaf, unsigned int index, unsigned int nr,
+			   const unsigned long *words);
+int vmlab_slot_wait(struct vmlab_object *obj, u64 pgoff, bool killable);
+u64 vmlab_slot_pgoff(const struct vmlab_slot *slot);
+
+/* range.c */
+int vmlab_range_discard(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+int vmlab_range_pageout(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+int vmlab_range_pin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+int vmlab_range_unpin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+int vmlab_range_willneed(struct vmlab_object *obj, u64 first, u64 nr);
+int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, bool create,
+			    struct vmlab_slot *slot);
+void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot);
+void vmlab_slot_dirty(struct vmlab_slot *slot);
+void vmlab_slot_drop(struct vmlab_slot *slot);
+
+/* residency.c */
+int vmlab_residency(struct vmlab_object *obj, u64 first, u64 nr, u32 __user *vec);
+loff_t vmlab_seek_data(struct vmlab_object *obj, loff_t offset);
+loff_t vmlab_seek_hole(struct vmlab_object *obj, loff_t offset);
+
+/* pool.c */
+#define VMLAB_ALLOC_ZERO	0x1	/* all bytes zero */
+#define VMLAB_ALLOC_EMERGENCY	0x2	/* reclaim's own: below every watermark */
+
+struct vmlab_pool *vmlab_pool_create(struct vmlab *vm, int nid);
+void vmlab_pool_destroy(struct vmlab_pool *pool);
+unsigned int vmlab_pool_add_chunks(struct vmlab_pool *pool, unsigned int nr);
+void vmlab_pool_drain(struct vmlab_pool *pool);
+void vmlab_pool_drain_cpu(struct vmlab_pool *pool, unsigned int cpu);
+unsigned long vmlab_pool_free_frames(struct vmlab_pool *pool);
+unsigned int vmlab_frame_alloc_bulk(struct vmlab_pool *pool, unsigned int flags,
+				    struct vmlab_frame **frames, unsigned int nr);
+struct vmlab_frame *vmlab_frame_alloc(struct vmlab *vm, int nid, unsigned int flags);
+void vmlab_frame_free(struct vmlab_frame *frame);
+void vmlab_frame_commit(struct vmlab_frame *frame, struct vmlab_lineage *lineage,
+			u64 pgoff);
+void vmlab_frame_retire(struct vmlab_frame *frame);
+struct vmlab_frame *vmlab_pool_take_one(struct vmlab_pool *pool);
+void vmlab_pool_put_stock(struct vmlab_pool *pool, struct vmlab_frame *frame);
+void vmlab_chunk_free(struct vmlab_chunk *chunk);
+struct vmlab_chunk *vmlab_chunk_alloc(struct vmlab_pool *pool);
+void vmlab_pool_link_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
+void vmlab_pool_unlink_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
+void vmlab_pool_forget_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
+void vmlab_frame_free_direct(struct vmlab_frame *frame);
+
+static inline struct page *vmlab_frame_page(const struct vmlab_frame *frame)
+{
+	return pfn_to_page(frame->pfn);
+}
+
+static inline void *vmlab_frame_addr(const struct vmlab_frame *frame)
+{
+	return __va(PFN_PHYS(frame->pfn));
+}
+
+static inline struct vmlab_pool *vmlab_frame_pool(const struct vmlab_frame *frame)
+{
+	return frame->chunk->pool;
+}
+
+static inline int vmlab_frame_nid(const struct vmlab_frame *frame)
+{
+	return frame->chunk->pool->nid;
+}
+
+/* resize.c */
+int vmlab_pool_resize(struct vmlab *vm, int nid, unsigned long mb);
+unsigned long vmlab_pool_mb(struct vmlab_pool *pool);
+
+/* zero.c */
+int vmlab_zero_start(struct vmlab_pool *pool);
+void vmlab_zero_stop(struct vmlab_pool *pool);
+void vmlab_zero_wake(struct vmlab_pool *pool);
+
+/* rmap.c */
+
+/**
+ * struct vmlab_tlb - unmaps pages of one lineage, with one flush per address space
+ * @vm:		the instance
+ * @lineage:	the lineage
+ * @nr:		address spaces with a flush to come
+ * @mms:	those: one of their VMAs, an address in it, pages unmapped so far
+ * @pages:	pages unmapped since vmlab_tlb_begin()
+ *
+ * Lives between vmlab_tlb_begin() and vmlab_tlb_end(), which hold i_mmap_rwsem
+ * for read.
+ */
+#define VMLAB_TLB_MMS	16
+struct vmlab_tlb {
+	struct vmlab		*vm;
+	struct vmlab_lineage	*lineage;
+	unsigned int		nr;
+	struct {
+		struct vm_area_struct	*vma;
+		unsigned long		addr;
+		unsigned int		pages;
+	} mms[VMLAB_TLB_MMS];
+	unsigned int		pages;
+};
+
+void vmlab_tlb_begin(struct vmlab_tlb *tlb, struct vmlab_lineage *lineage);
+void vmlab_tlb_unmap(struct vmlab_tlb *tlb, struct vmlab_leaf *leaf,
+		     const unsigned long *slots);
+void vmlab_tlb_end(struct vmlab_tlb *tlb);
+void vmlab_rmap_unmap_page(struct vmlab_lineage *lineage, struct vmlab_leaf *leaf,
+			   unsigned int index);
+void vmlab_rmap_young(struct vmlab_lineage *lineage, u64 index,
+		      struct vmlab_frame **frames, unsigned int nr,
+		      unsigned long *young, bool clear);
+pmd_t *vmlab_walk_pmd(struct mm_struct *mm, unsigned long addr);
+
+/**
+ * vmlab_rmap_for_each() callback: one VMA's PTE table that covers part of a leaf
+ * @vma: the VMA
+ * @addr: user address of @pte
+ * @pte: first entry, under its page table lock
+ * @index: slot of the first entry
+ * @nr: entries
+ * @arg: the caller's
+ */
+typedef void (*vmlab_rmap_fn)(struct vm_area_struct *vma, unsigned long addr,
+			      pte_t *pte, unsigned int index, unsigned int nr,
+			      void *arg);
+void vmlab_rmap_for_each(struct vmlab_lineage *lineage, u64 index, vmlab_rmap_fn fn,
+			 void *arg);
+void vmlab_rmap_for_each_vma(struct vmlab_lineage *lineage,
+			     void (*fn)(struct vm_area_struct *vma, void *arg),
+			     void *arg);
+
+/* reclaim.c */
+int vmlab_reclaim_start(struct vmlab_pool *pool);
+void vmlab_reclaim_stop(struct vmlab_pool *pool);
+void vmlab_reclaim_wake(struct vmlab_pool *pool);
+unsigned long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr);
+unsigned long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr);
+struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, int nid,
+				    unsigned int flags);
+int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
+		    struct vmlab_frame **frame);
+void vmlab_frame_unget(struct vmlab_lineage *lineage, struct vmlab_frame *frame);
+unsigned long vmlab_watermark(struct vmlab_pool *pool, unsigned int permille);
+
+/* evict.c */
+
+/**
+ * struct vmlab_victim - a locked slot on its way out
+ * @lineage:	with a reference
+ * @frame:	what the slot names
+ * @slot:	the slot
+ * @pgoff:	the page
+ * @entry:	where its contents are or will be on swap
+ * @write:	it is dirty: they must be written first
+ */
+struct vmlab_victim {
+	struct vmlab_lineage	*lineage;
+	struct vmlab_frame	*frame;
+	struct vmlab_slot	slot;
+	u64			pgoff;
+	u64			entry;
+	bool			write;
+};
+
+/**
+ * struct vmlab_batch - one round of eviction
+ * @scan:	the policy's choice
+ * @io:		what is written
+ * @dirty_quota: how many dirty victims are taken at most
+ * @clean_quota: how many clean ones
+ * @nr:		victims taken
+ * @victims:	those
+ */
+struct vmlab_batch {
+	struct vmlab_scan	scan;
+	struct vmlab_swap_batch	io;
+	unsigned int		dirty_quota;
+	unsigned int		clean_quota;
+	unsigned int		nr;
+	struct vmlab_victim	victims[VMLAB_BATCH];
+};
+
+struct vmlab_batch *vmlab_batch_alloc(struct vmlab *vm);
+void vmlab_batch_free(struct vmlab *vm, struct vmlab_batch *batch);
+bool vmlab_evict_add(struct vmlab *vm, struct vmlab_batch *batch,
+		     struct vmlab_frame *frame);
+bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *lineage,
+			  struct vmlab_slot *slot);
+unsigned int vmlab_evict(struct vmlab *vm, struct vmlab_batch *batch);
+
+/* policy.c */
+const struct vmlab_policy_ops *vmlab_policy_find(const char *name);
+int vmlab_policy_switch(struct vmlab *vm, const struct vmlab_policy_ops *ops);
+int vmlab_policy_show(struct vmlab *vm, char *buf, size_t size);
+
+/* swapin.c */
+
+/**
+ * struct vmlab_swapin - pages on their way in: one asked for, others read ahead
+ * @io:		the I/O; io.io[0] is the page asked for
+ * @slots:	the locked slots, in the same order
+ */
+struct vmlab_swapin {
+	struct vmlab_swap_batch	io;
+	struct vmlab_slot	slots[VMLAB_BATCH];
+};
+
+struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
+					struct vmlab_slot *slot,
+					struct vmlab_frame **spare,
+					unsigned int readahead);
+int vmlab_swapin_finish(struct vmlab_object *obj, struct vmlab_swapin *in,
+			struct vmlab_slot *slot);
+unsigned int vmlab_swapin_window(struct vmlab_object *obj, u64 pgoff,
+				 struct vm_area_struct *vma);
+
+/* oom.c */
+int vmlab_oom_init(struct vmlab *vm);
+void vmlab_oom_exit(struct vmlab *vm);
+int vmlab_oom(struct vmlab *vm, int nid);
+
+/* numa.c */
+int vmlab_numa_init_fallback(struct vmlab_pool *pool);
+int vmlab_numa_node(struct vmlab *vm);
+void vmlab_numa_count(struct vmlab *vm, int wanted, int got, unsigned int nr);
+struct vmlab_pool *vmlab_numa_pool(struct vmlab *vm, int nid);
+
+/* debugfs.c */
+void vmlab_debugfs_create(struct vmlab *vm);
+void vmlab_debugfs_add_pool(struct vmlab_pool *pool);
+void vmlab_debugfs_remove(struct vmlab *vm);
+void vmlab_debugfs_add_object(struct vmlab_object *obj);
+void vmlab_debugfs_remove_object(struct vmlab_object *obj);
+
+/* verify.c */
+struct seq_file;
+int vmlab_verify(struct vmlab *vm, struct seq_file *m);
+int vmlab_break(struct vmlab *vm, const char *law);
+int vmlab_break_show(struct vmlab *vm, struct seq_file *m);
+
+#endif /* VMLAB_H */

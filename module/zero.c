@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The stock of frames zeroed ahead, filled by a thread of low priority.
+ *
+ * Owns how large the stock may be and when it is filled.  The frames in it
+ * stay free: reclaim counts them as such, and allocations that want no zeros
+ * take them when nothing else is left.
+ */
+#include <linux/freezer.h>
+#include <linux/kthread.h>
+#include <linux/sched.h>
+
+#include "vmlab.h"
+
+/* Share of a pool that the stock may hold, and a bound in frames (16 MiB). */
+#define VMLAB_STOCK_SHARE	16
+#define VMLAB_STOCK_MAX		4096
+
+static unsigned long vmlab_stock_target(struct vmlab_pool *pool)
+{
+	return min(vmlab_pool_nr_frames(pool) / VMLAB_STOCK_SHARE, (unsigned long)VMLAB_STOCK_MAX);
+}
+
+/* Only out of plenty: a frame in the stock is one that reclaim need not free. */
+static bool vmlab_stock_wanted(struct vmlab_pool *pool)
+{
+	unsigned long high = vmlab_watermark(pool, READ_ONCE(pool->vm->watermark_high));
+
+	return READ_ONCE(pool->nr_stock) < vmlab_stock_target(pool) &&
+	       READ_ONCE(pool->nr_free) > high + READ_ONCE(pool->nr_stock);
+}
+
+/* Zeroes one frame into the stock; false when the stock wants no more. */
+static bool vmlab_stock_fill_one(struct vmlab_pool *pool)
+{
+	struct vmlab_frame *frame;
+	bool filled = false;
+
+	percpu_down_read(&pool->vm->activity);
+	if (!vmlab_stock_wanted(pool))
+		goto out;
+	frame = vmlab_pool_take_one(pool);
+	if (!frame)
+		goto out;
+	clear_page(vmlab_frame_addr(frame));
+	vmlab_pool_put_stock(pool, frame);
+	vmlab_count(pool->vm, zero_filled_pages, 1);
+	filled = true;
+out:
+	percpu_up_read(&pool->vm->activity);
+	return filled;
+}
+
+static int vmlab_zero_thread(void *arg)
+{
+	struct vmlab_pool *pool = arg;
+
+	set_user_nice(current, MAX_NICE);
+	set_freezable();
+	while (!kthread_should_stop()) {
+		wait_event_freezable(pool->zero_wait,
+				     kthread_should_stop() || vmlab_stock_wanted(pool));
+		while (!kthread_should_stop() && vmlab_stock_fill_one(pool))
+			cond_resched();
+	}
+	return 0;
+}
+
+/**
+ * vmlab_zero_wake() - the stock runs low
+ * @pool: the pool
+ *
+ * Context: any but interrupts; cheap when the thread is busy already.
+ */
+void vmlab_zero_wake(struct vmlab_pool *pool)
+{
+	if (wq_has_sleeper(&pool->zero_wait))
+		wake_up(&pool->zero_wait);
+}
+
+/**
+ * vmlab_zero_start() - start a pool's zeroing thread
+ * @pool: the pool
+ *
+ * Return: 0 or -errno.
+ */
+int vmlab_zero_start(struct vmlab_pool *pool)
+{
+	struct task_struct *task;
+
+	task = kthread_create_on_node(vmlab_zero_thread, pool, pool->nid,
+				      "vmlab_zerod/%d", pool->nid);
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	pool->zero_task = task;
+	wake_up_process(task);
+	return 0;
+}
+
+/**
+ * vmlab_zero_stop() - stop it
+ * @pool: the pool; never started is fine
+ */
+void vmlab_zero_stop(struct vmlab_pool *pool)
+{
+	if (pool->zero_task)
+		kthread_stop(pool->zero_task);
+	pool->zero_task = NULL;
+}
