@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The bpftrace scripts of tools/bpf run, see a workload, and end when they are told to. It
+# judges that each prints what it is for, never how fast anything was.
+#
+# vmlab-test: timeout=200 phases=pressure
+set -uo pipefail
+
+here=$(dirname "$(readlink -f "$0")")
+scripts=$here/../tools/bpf
+if ! command -v bpftrace >/dev/null; then
+	echo "bpftrace is not installed: skipped"
+	exit 4
+fi
+if [[ ! -r /sys/kernel/btf/vmlinux ]]; then
+	echo "the kernel has no BTF: skipped"
+	exit 4
+fi
+if [[ ! -d $scripts ]]; then
+	echo "tools/bpf is not beside the tests: skipped"
+	exit 4
+fi
+
+# More than the pool holds, twice, so that faults of each kind happen and the hand turns.
+workload() {
+	python3 - <<'PYTHON'
+import mmap, os
+fd = os.open("/dev/vmlab", os.O_RDWR)
+size = 32 << 20
+memory = mmap.mmap(fd, size)
+for turn in range(2):
+    for offset in range(0, size, 4096):
+        if turn:
+            assert memory[offset] == 1 + offset // 4096 % 255, offset
+        else:
+            memory[offset] = 1 + offset // 4096 % 255
+PYTHON
+}
+
+number=0
+# watch SCRIPT PATTERN...: it must print something that matches each pattern.
+watch() {
+	local script=$1 log=$1.log pid status=0 pattern
+	shift
+	bpftrace "$scripts/$script" >"$log" 2>&1 &
+	pid=$!
+	for _ in {1..300}; do
+		grep -q '[^[:space:]]' "$log" && break
+		kill -0 $pid 2>/dev/null || break
+		sleep 0.2
+	done
+	workload || status=1
+	sleep 2
+	kill -INT $pid 2>/dev/null
+	wait $pid
+	case $? in
+	0 | 130) ;;
+	*) status=1 ;;
+	esac
+	for pattern in "$@"; do
+		grep -Eq -- "$pattern" "$log" || {
+			echo "# nothing matches $pattern"
+			status=1
+		}
+	done
+	((status == 0)) || sed 's/^/# /' "$log" | head -n 60
+	number=$((number + 1))
+	if ((status == 0)); then echo "ok $number - $script"; else echo "not ok $number - $script"; fi
+}
+
+echo "TAP version 13"
+watch faultlat.bt 'zero' 'swap|retry' '@|[0-9]'
+watch clockhand.bt '[0-9]'
+echo "1..$number"
