@@ -240,7 +240,7 @@ static int vmlab_swap_check_header(const char *path, const union swap_header *he
 			dev_pages << (PAGE_SHIFT - 10), nr_pages << (PAGE_SHIFT - 10));
 	if (nr_pages < VMLAB_SWAP_MIN_PAGES)
 		return vmlab_swap_refuse(path, -EINVAL,
-			"is too small for swap: at least %lu KiB are needed",
+			"is too small a swap area: at least %lu KiB are needed",
 			VMLAB_SWAP_MIN_PAGES * PAGE_SIZE >> 10);
 	if (nr_pages > VMLAB_SWAP_MAX_PAGES)
 		return vmlab_swap_refuse(path, -EFBIG,
@@ -301,6 +301,7 @@ no_memory:
 
 static int vmlab_swap_prepare(struct vmlab_swap_dev *dev, const char *path)
 {
+	u64 dev_pages = bdev_nr_bytes(dev->bdev) >> PAGE_SHIFT;
 	union swap_header *header;
 	struct page *page;
 	int error;
@@ -308,6 +309,11 @@ static int vmlab_swap_prepare(struct vmlab_swap_dev *dev, const char *path)
 	if (bdev_is_zoned(dev->bdev) || bdev_logical_block_size(dev->bdev) > PAGE_SIZE)
 		return vmlab_swap_refuse(path, -EINVAL,
 			"cannot be written in single pages of %lu bytes", PAGE_SIZE);
+	/* Before its header is asked for: mkswap could not help. */
+	if (dev_pages < VMLAB_SWAP_MIN_PAGES)
+		return vmlab_swap_refuse(path, -EINVAL,
+			"is too small for swap: at least %lu KiB are needed",
+			VMLAB_SWAP_MIN_PAGES * PAGE_SIZE >> 10);
 
 	page = alloc_page(GFP_KERNEL);
 	if (!page)
@@ -323,8 +329,7 @@ static int vmlab_swap_prepare(struct vmlab_swap_dev *dev, const char *path)
 	}
 
 	header = page_address(page);
-	error = vmlab_swap_check_header(path, header,
-					bdev_nr_bytes(dev->bdev) >> PAGE_SHIFT);
+	error = vmlab_swap_check_header(path, header, dev_pages);
 	if (!error)
 		error = vmlab_swap_make_map(dev, path, header);
 out:
