@@ -273,7 +273,13 @@ unsigned int vmlab_evict(struct vmlab *vm, struct vmlab_batch *batch)
 	for (i = 0; i < batch->nr; i++) {
 		struct vmlab_victim *victim = &batch->victims[i];
 
-		if (victim->write && batch->io.io[written++].error) {
+		int error = 0;
+
+		if (victim->write) {
+			error = batch->io.io[written++].error;
+			trace_swap_out(victim->entry, victim->pgoff, error);
+		}
+		if (error) {
 			vmlab_evict_undo(vm, victim);
 		} else {
 			vmlab_evict_commit(vm, victim);

@@ -75,10 +75,13 @@ static int vmlab_fault_prepare_tables(struct vmlab_fault *f)
 	return apply_to_page_range(f->vmf->vma->vm_mm, f->addr, PAGE_SIZE, NULL, NULL);
 }
 
-static pte_t *vmlab_fault_lock_ptes(struct vmlab_fault *f, spinlock_t **ptl)
+static spinlock_t *vmlab_fault_ptl(struct vmlab_fault *f)
 {
-	*ptl = pte_lockptr(f->vmf->vma->vm_mm, f->vmf->pmd);
-	spin_lock(*ptl);
+	return pte_lockptr(f->vmf->vma->vm_mm, f->vmf->pmd);
+}
+
+static pte_t *vmlab_fault_pte(struct vmlab_fault *f)
+{
 	return pte_offset_kernel(f->vmf->pmd, f->addr);
 }
 
@@ -134,6 +137,12 @@ static vm_fault_t vmlab_fault_get_frame(struct vmlab_fault *f)
 {
 	if (f->mkwrite)
 		return vmlab_mkwrite_refault(f);
+	/* Reclaim may write to swap: not with the fault's lock held, if it can be helped. */
+	if (vmlab_fault_may_drop(f)) {
+		vmlab_fault_drop(f);
+		vmlab_frame_make_room(f->obj->lineage, vmlab_numa_node(f->obj->vm));
+		return VM_FAULT_RETRY;
+	}
 	if (vmlab_frame_get(f->obj->lineage, vmlab_numa_node(f->obj->vm),
 			    VMLAB_ALLOC_ZERO, &f->spare))
 		return vmlab_fault_error(f);
@@ -151,8 +160,8 @@ static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 {
 	struct vm_area_struct *vma = f->vmf->vma;
 	vm_fault_t ret = VMLAB_FAULT_AGAIN;
-	spinlock_t *ptl;
-	pte_t *pte;
+	pte_t *pte = vmlab_fault_pte(f);
+	spinlock_t *ptl = vmlab_fault_ptl(f);
 	int marked;
 
 	marked = vmlab_leaf_mark_zero(f->obj, f->pgoff);
@@ -160,7 +169,7 @@ static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 		return vmlab_fault_error(f);
 	if (!marked)
 		return VMLAB_FAULT_AGAIN;
-	pte = vmlab_fault_lock_ptes(f, &ptl);
+	spin_lock(ptl);
 	/*
 	 * A leaf that comes later finds this PTE when it fills the hole: it looks
 	 * into this table after the leaf is visible.  One that came before is
@@ -185,10 +194,10 @@ static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 static vm_fault_t vmlab_fault_load_hole(struct vmlab_fault *f)
 {
 	struct vm_area_struct *vma = f->vmf->vma;
-	spinlock_t *ptl;
-	pte_t *pte;
+	spinlock_t *ptl = vmlab_fault_ptl(f);
+	pte_t *pte = vmlab_fault_pte(f);
 
-	pte = vmlab_fault_lock_ptes(f, &ptl);
+	spin_lock(ptl);
 	if (pte_none(*pte))
 		set_pte_at(vma->vm_mm, f->addr, pte,
 			   vmlab_pte(vma, my_zero_pfn(f->addr), false));
@@ -243,8 +252,8 @@ static unsigned int vmlab_fault_take_ahead(struct vmlab_fault *f, struct vmlab_p
 	struct vmlab_leaf *leaf = f->slot.leaf;
 	unsigned int locked, got;
 
-	if (vmlab_pool_free_frames(pool) < nr + vmlab_watermark(pool,
-								READ_ONCE(pool->vm->watermark_high)))
+	if (vmlab_pool_free_frames(pool) <
+	    nr + vmlab_watermark(pool, READ_ONCE(pool->vm->watermark_high)))
 		return 0;
 	locked = vmlab_slot_trylock_holes(leaf, f->slot.index + 1, nr);
 	if (!locked)
@@ -268,11 +277,11 @@ static void vmlab_fault_map_new(struct vmlab_fault *f, struct vmlab_frame **fram
 {
 	struct vm_area_struct *vma = f->vmf->vma;
 	bool write = vma->vm_flags & VM_WRITE;
-	spinlock_t *ptl;
+	spinlock_t *ptl = vmlab_fault_ptl(f);
+	pte_t *pte = vmlab_fault_pte(f);
 	unsigned int i;
-	pte_t *pte;
 
-	pte = vmlab_fault_lock_ptes(f, &ptl);
+	spin_lock(ptl);
 	for (i = 0; i < nr; i++) {
 		pte_t entry = vmlab_pte(vma, frames[i]->pfn, write);
 
@@ -405,15 +414,15 @@ static vm_fault_t vmlab_fault_present(struct vmlab_fault *f)
 {
 	struct vmlab_frame *frame = vmlab_word_frame(f->slot.word);
 	struct vm_area_struct *vma = f->vmf->vma;
-	spinlock_t *ptl;
+	spinlock_t *ptl = vmlab_fault_ptl(f);
+	pte_t *pte = vmlab_fault_pte(f);
 	bool write;
-	pte_t *pte;
 
 	vmlab_fault_touch(f, frame);
 	if (f->write)
 		vmlab_slot_dirty(&f->slot);
 	write = (vma->vm_flags & VM_WRITE) && (frame->flags & VMLAB_FRAME_DIRTY);
-	pte = vmlab_fault_lock_ptes(f, &ptl);
+	spin_lock(ptl);
 	if (pte_none(*pte) || (pte_pfn(*pte) == frame->pfn && !pte_write(*pte)))
 		set_pte_at(vma->vm_mm, f->addr, pte, vmlab_pte(vma, frame->pfn, write));
 	spin_unlock(ptl);
@@ -557,9 +566,13 @@ static vm_fault_t vmlab_vm_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_
 	mapped = vmlab_map_neighbours(vmf, leaf, first, last, addr);
 	pte = pte_offset_kernel(vmf->pmd, addr);
 	if (mapped && !pte_none(READ_ONCE(*pte))) {
+		/* A whole fault, as far as anyone who watches can tell. */
+		trace_fault_enter(obj->id, addr, vmf->pgoff, false);
 		vmlab_count(obj->vm, fault_minor, 1);
 		mapped--;
 		ret = VM_FAULT_NOPAGE;
+		trace_fault_exit(obj->id, addr, vmf->pgoff, VMLAB_FAULT_MINOR, NUMA_NO_NODE,
+				 (__force unsigned int)ret);
 	}
 	vmlab_count(obj->vm, fault_around, mapped);
 out:

@@ -20,9 +20,12 @@ static int vmlab_fs_init_context(struct fs_context *fc)
 	return init_pseudo(fc, VMLAB_FS_MAGIC) ? 0 : -ENOMEM;
 }
 
+/*
+ * No .owner: kern_mount() would take a reference on the module that only the module's
+ * exit could drop.  Nobody else can mount it: it is not registered.
+ */
 static struct file_system_type vmlab_fs_type = {
 	.name			= "vmlab",
-	.owner			= THIS_MODULE,
 	.init_fs_context	= vmlab_fs_init_context,
 	.kill_sb		= kill_anon_super,
 };

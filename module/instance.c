@@ -311,8 +311,8 @@ void vmlab_destroy(struct vmlab *vm)
 }
 
 /*
- * Not under vm->activity: the thread that wants it for write may wait for one that
- * waits for CPU hotplug in vmlab_pool_drain().  pool->lock covers the frames.
+ * Not under vm->activity: who has it for write may be waited for by one that keeps CPUs
+ * from going.  verify, which reads the caches, keeps them from going itself.
  */
 static int vmlab_cpu_dead(unsigned int cpu, struct hlist_node *node)
 {

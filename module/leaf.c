@@ -494,6 +494,7 @@ static void vmlab_slot_publish(struct vmlab_leaf *leaf, unsigned int index,
 }
 
 static void vmlab_leaf_unlock_and_wake(struct vmlab_leaf *leaf)
+	__releases(&leaf->lock)
 {
 	wait_queue_head_t *head = NULL;
 

@@ -185,6 +185,7 @@ unsigned int vmlab_pool_add_chunks(struct vmlab_pool *pool, unsigned int nr)
 	vmlab_pool_set_batch(pool);
 	percpu_up_write(&pool->vm->activity);
 	kvfree(old);
+	vmlab_zero_wake(pool);
 	return added;
 }
 
@@ -433,6 +434,8 @@ void vmlab_frame_free(struct vmlab_frame *frame)
 		while (pcp->nr > keep)
 			vmlab_pool_put(pool, pcp->frames[--pcp->nr]);
 		spin_unlock(&pool->lock);
+		if (!READ_ONCE(pool->nr_stock))
+			vmlab_zero_wake(pool);
 	}
 	frame->state = VMLAB_FRAME_CACHED;
 	pcp->frames[pcp->nr++] = frame;
@@ -595,6 +598,9 @@ static long vmlab_pool_drain_this_cpu(void *pool)
  * vmlab_pool_drain() - empty every cache and the zeroed stock
  * @pool: the pool
  *
+ * While a CPU comes or goes the caches stay as they are: to wait for it with
+ * vm->activity held could be to wait for verify, which waits for us.
+ *
  * Context: process context, sleeps, no locks below vm->activity.
  */
 void vmlab_pool_drain(struct vmlab_pool *pool)
@@ -602,11 +608,11 @@ void vmlab_pool_drain(struct vmlab_pool *pool)
 	struct vmlab_frame *frame;
 	unsigned int cpu;
 
-	cpus_read_lock();
-	for_each_online_cpu(cpu)
-		work_on_cpu(cpu, vmlab_pool_drain_this_cpu, pool);
-	cpus_read_unlock();
-
+	if (cpus_read_trylock()) {
+		for_each_online_cpu(cpu)
+			work_on_cpu(cpu, vmlab_pool_drain_this_cpu, pool);
+		cpus_read_unlock();
+	}
 	spin_lock(&pool->lock);
 	while (vmlab_pool_take_zeroed(pool, &frame, 1))
 		vmlab_pool_put(pool, frame);

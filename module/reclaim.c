@@ -326,6 +326,29 @@ static void vmlab_drain_all(struct vmlab *vm)
 }
 
 /**
+ * vmlab_frame_make_room() - reclaim once, so that the next try may find a frame
+ * @lineage: who will pay
+ * @nid: node wanted
+ *
+ * For a fault that can come again: nothing is promised, and nobody is killed.
+ *
+ * Context: as vmlab_frame_get().
+ */
+void vmlab_frame_make_room(struct vmlab_lineage *lineage, int nid)
+{
+	struct vmlab_pool *wanted = vmlab_numa_pool(lineage->vm, nid);
+
+	if (!vmlab_lineage_charge(lineage, 1)) {
+		vmlab_count(lineage->vm, limit_hit, 1);
+		vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2);
+		return;
+	}
+	vmlab_lineage_uncharge(lineage, 1);
+	if (wanted)
+		vmlab_reclaim_direct(lineage->vm, wanted);
+}
+
+/**
  * vmlab_frame_get() - charge and take a frame, reclaiming for it if need be
  * @lineage: who pays
  * @nid: node wanted
@@ -364,9 +387,13 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 			drained = true;
 			continue;
 		}
+		/* vm->activity is let go meanwhile: leave no charge that verify would miss. */
+		vmlab_lineage_uncharge(lineage, 1);
 		err = vmlab_oom(vm, nid);
+		if (!err)
+			err = vmlab_charge_wait(lineage);
 		if (err)
-			break;
+			return err;
 		drained = false;
 	}
 	vmlab_lineage_uncharge(lineage, 1);

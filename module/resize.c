@@ -163,5 +163,7 @@ int vmlab_pool_resize(struct vmlab *vm, int nid, unsigned long mb)
 	while (!err && chunks < pool->nr_chunks)
 		err = vmlab_chunk_remove(pool, pool->chunks[pool->nr_chunks - 1]);
 	mutex_unlock(&vm->resize_mutex);
+	/* The stock went with the chunks' free frames. */
+	vmlab_zero_wake(pool);
 	return err;
 }

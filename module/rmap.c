@@ -43,9 +43,11 @@ INTERVAL_TREE_DEFINE(struct vm_area_struct, shared.rb, unsigned long,
 		     shared.rb_subtree_last, vmlab_vma_first, vmlab_vma_last,
 		     static inline __maybe_unused, vmlab_vma_tree)
 
-#define vmlab_for_each_vma(vma, mapping, first, last)				\
-	for ((vma) = vmlab_vma_tree_iter_first(&(mapping)->i_mmap, first, last);\
-	     (vma); (vma) = vmlab_vma_tree_iter_next(vma, first, last))
+static struct vm_area_struct *vmlab_vma_first_in(struct address_space *mapping, u64 first,
+						 u64 last)
+{
+	return vmlab_vma_tree_iter_first(&mapping->i_mmap, first, last);
+}
 
 /**
  * vmlab_walk_pmd() - find the PMD entry of an address
@@ -120,7 +122,8 @@ void vmlab_rmap_for_each(struct vmlab_lineage *lineage, u64 index, vmlab_rmap_fn
 	struct vm_area_struct *vma;
 
 	i_mmap_lock_read(mapping);
-	vmlab_for_each_vma(vma, mapping, first, last)
+	for (vma = vmlab_vma_first_in(mapping, first, last); vma;
+	     vma = vmlab_vma_tree_iter_next(vma, first, last))
 		vmlab_vma_for_each_table(vma, first, last, fn, arg);
 	i_mmap_unlock_read(mapping);
 }
@@ -140,7 +143,8 @@ void vmlab_rmap_for_each_vma(struct vmlab_lineage *lineage,
 	struct vm_area_struct *vma;
 
 	i_mmap_lock_read(mapping);
-	vmlab_for_each_vma(vma, mapping, 0, ULONG_MAX)
+	for (vma = vmlab_vma_first_in(mapping, 0, ULONG_MAX); vma;
+	     vma = vmlab_vma_tree_iter_next(vma, 0, ULONG_MAX))
 		fn(vma, arg);
 	i_mmap_unlock_read(mapping);
 }
@@ -365,7 +369,8 @@ void vmlab_tlb_unmap(struct vmlab_tlb *tlb, struct vmlab_leaf *leaf,
 
 	if (low >= VMLAB_LEAF_SLOTS)
 		return;
-	vmlab_for_each_vma(vma, mapping, first + low, first + high)
+	for (vma = vmlab_vma_first_in(mapping, first + low, first + high); vma;
+	     vma = vmlab_vma_tree_iter_next(vma, first + low, first + high))
 		if (vmlab_vma_has_leaf(vma, leaf))
 			vmlab_tlb_unmap_vma(tlb, vma, first, slots, low, high);
 }
@@ -401,7 +406,8 @@ void vmlab_rmap_unmap_page(struct vmlab_lineage *lineage, struct vmlab_leaf *lea
 	struct vm_area_struct *vma;
 
 	i_mmap_lock_read(mapping);
-	vmlab_for_each_vma(vma, mapping, pgoff, pgoff) {
+	for (vma = vmlab_vma_first_in(mapping, pgoff, pgoff); vma;
+	     vma = vmlab_vma_tree_iter_next(vma, pgoff, pgoff)) {
 		unsigned long addr;
 		pmd_t *pmd;
 

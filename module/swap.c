@@ -46,13 +46,12 @@ static struct vmlab_swap_dev *vmlab_swap_dev_of(struct vmlab *vm, u64 entry)
 
 /**
  * vmlab_swap_init() - an instance without swap devices
- * @vm: the instance, zeroed
+ * @vm: the instance, zeroed but for its locks
  *
  * Return: 0 or -ENOMEM.
  */
 int vmlab_swap_init(struct vmlab *vm)
 {
-	mutex_init(&vm->swap_mutex);
 	return vmlab_swap_io_init(vm);
 }
 

@@ -29,6 +29,7 @@
  * It takes 4 bytes of memory per frame and 2 per swap slot, and time linear in
  * these, in the leaves and in the page tables that exist.
  */
+#include <linux/cpu.h>
 #include <linux/bsearch.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
@@ -1085,11 +1086,14 @@ int vmlab_verify(struct vmlab *vm, struct seq_file *m)
 		goto unlock_swap;
 	err = vmlab_check_prepare(c);
 	if (!err) {
+		/* A CPU that dies has its cache drained without vm->activity. */
+		cpus_read_lock();
 		percpu_down_write(&vm->activity);
 		vmlab_break_apply(c);
 		vmlab_check_all(c);
 		vmlab_break_undo(c);
 		percpu_up_write(&vm->activity);
+		cpus_read_unlock();
 	}
 	mutex_unlock(&vm->resize_mutex);
 unlock_swap:

@@ -44,23 +44,22 @@
  * Lock order, outermost first:
  *
  *   mmap_lock or the VMA lock
- *     vm->swap_mutex              swapon, swapoff
- *     vm->resize_mutex            one resize at a time
- *       vm->activity              percpu-rwsem: read: changes slots, frames
- *                                 or PTEs; write: verify and policy switch.
- *                                 Never held across a user copy that may
- *                                 fault: a second read of it would deadlock
- *         slot lock               a bit; one page's state, held across the
- *                                 PTE change and across I/O.  Block on one
- *                                 only while holding none; further ones by
- *                                 trylock
- *           i_mmap_rwsem          as the core takes it
- *             xa_lock of object->leaves, then of lineage->leaves
- *               leaf->lock        slot words and the leaf's counts
- *                 page table lock
- *                   pool->lock    chunks; behind per-CPU caches
- *                   swap_dev->lock
- *                   policy's own lock
+ *     vm->swap_mutex                swapon, swapoff, verify
+ *       vm->resize_mutex            resize, verify
+ *         cpu_hotplug_lock          verify; elsewhere by trylock only
+ *           vm->activity            percpu-rwsem: read: changes slots, frames or
+ *                                   PTEs; write: verify, resize, policy switch.
+ *                                   Never held across a user copy that may fault:
+ *                                   a second read of it could deadlock
+ *             slot lock             a bit; one page's state, held across the PTE
+ *                                   change and across I/O.  Block on one only
+ *                                   while holding none; further ones by trylock
+ *               i_mmap_rwsem        as the core takes it
+ *                 xa_lock of object->leaves, then of lineage->leaves
+ *                   leaf->lock      slot words and the leaf's counts
+ *                     page table lock
+ *                       pool->lock  chunks; behind per-CPU caches
+ *                       a swap map's lock, a policy's own lock
  *
  * A slot stops naming a frame only after every PTE of it is unmapped and
  * flushed.  Who evicts sets the slot's lock bit (under leaf->lock, a full
@@ -435,8 +434,6 @@ int vmlab_instance_init(void);
 void vmlab_instance_exit(void);
 
 /* fs.c */
-int vmlab_fs_register(void);
-void vmlab_fs_unregister(void);
 int vmlab_fs_mount(struct vmlab *vm);
 void vmlab_fs_unmount(struct vmlab *vm);
 struct inode *vmlab_fs_inode(struct vmlab *vm, u64 ino);
@@ -656,6 +653,7 @@ struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, int nid,
 				    unsigned int flags);
 int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 		    struct vmlab_frame **frame);
+void vmlab_frame_make_room(struct vmlab_lineage *lineage, int nid);
 void vmlab_frame_unget(struct vmlab_lineage *lineage, struct vmlab_frame *frame);
 unsigned long vmlab_watermark(struct vmlab_pool *pool, unsigned int permille);
 
