@@ -202,6 +202,17 @@ void vmlab_object_put(struct vmlab_object *obj)
 	kref_put(&obj->ref, vmlab_object_release);
 }
 
+static bool vmlab_object_has_leaves(struct vmlab_object *obj)
+{
+	u64 index = 0;
+	bool has;
+
+	rcu_read_lock();
+	has = vmlab_leaf_next(obj, &index, ULONG_MAX);
+	rcu_read_unlock();
+	return has;
+}
+
 /**
  * vmlab_object_destroy() - the file is gone: free all pages
  * @obj: the object; no VMA maps it any more
@@ -217,6 +228,11 @@ void vmlab_object_destroy(struct vmlab_object *obj)
 	vmlab_debugfs_remove_object(obj);
 	vmlab_range_unpin(obj, 0, VMLAB_OBJECT_PAGES, &done);
 	vmlab_range_discard(obj, 0, VMLAB_OBJECT_PAGES, &done);
+	/* A leaf stays while a sweep has just locked one of its slots to look at it. */
+	while (vmlab_object_has_leaves(obj)) {
+		schedule_timeout_uninterruptible(1);
+		vmlab_range_discard(obj, 0, VMLAB_OBJECT_PAGES, &done);
+	}
 	xa_erase(&obj->vm->objects, obj->id);
 	vmlab_object_put(obj);
 }

@@ -97,6 +97,7 @@ static void clock_select(struct vmlab_scan *scan)
 
 		/* No more than can become victims: none is passed over unseen. */
 		nr = min(CLOCK_WINDOW, scan->nr_wanted - scan->nr_victims);
+		nr = min(nr, scan->nr_to_scan - scan->nr_scanned);
 		nr = min_t(unsigned long, nr, total);
 		from = clock_advance(scan, total, nr);
 		resident = clock_window(scan, from, total, nr, frames);

@@ -98,7 +98,8 @@ static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
 }
 
 static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool create,
-				  unsigned int readahead, struct vmlab_slot *slot)
+				  unsigned int readahead, unsigned int flags,
+				  struct vmlab_slot *slot)
 {
 	struct vmlab_frame *spare = NULL;
 	int err;
@@ -117,7 +118,7 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool crea
 		if (err != -EAGAIN)
 			break;
 		err = vmlab_frame_get(obj->lineage, vmlab_numa_node(obj->vm),
-				      VMLAB_ALLOC_ZERO, &spare);
+				      VMLAB_ALLOC_ZERO | flags, &spare);
 		if (err)
 			break;
 	}
@@ -139,7 +140,22 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool crea
 int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, bool create,
 			    struct vmlab_slot *slot)
 {
-	return vmlab_slot_lock_filled(obj, pgoff, create, 0, slot);
+	return vmlab_slot_lock_filled(obj, pgoff, create, 0, 0, slot);
+}
+
+/**
+ * vmlab_slot_lock_back() - bring a page back for swapoff
+ * @obj: the object
+ * @pgoff: the page
+ * @slot: out: locked, naming a frame
+ *
+ * Like vmlab_slot_lock_present(), but nobody is killed for it: then swapoff fails.
+ *
+ * Return: 0; -ENOENT: a hole by now; -ENOMEM; -EIO; -EINTR on a fatal signal.
+ */
+int vmlab_slot_lock_back(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot)
+{
+	return vmlab_slot_lock_filled(obj, pgoff, false, 0, VMLAB_ALLOC_NO_OOM, slot);
 }
 
 /* What discard does with one leaf: its slots from @from to @to, in one flush. */
@@ -384,7 +400,7 @@ int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 	for (i = 0, *done = 0; i < nr; i++, ++*done) {
 		percpu_down_read(&obj->vm->activity);
 		err = vmlab_slot_lock_filled(obj, first + i, true,
-					     vmlab_range_ahead(first + i, first + nr), &slot);
+					     vmlab_range_ahead(first + i, first + nr), 0, &slot);
 		if (!err)
 			vmlab_slot_unlock(&slot);
 		percpu_up_read(&obj->vm->activity);
@@ -417,7 +433,8 @@ static int vmlab_pin_one(struct vmlab_object *obj, u64 pgoff, u64 end)
 	struct vmlab_slot slot;
 	int err;
 
-	err = vmlab_slot_lock_filled(obj, pgoff, true, vmlab_range_ahead(pgoff, end), &slot);
+	err = vmlab_slot_lock_filled(obj, pgoff, true, vmlab_range_ahead(pgoff, end), 0,
+				     &slot);
 	if (err)
 		return err;
 	if (!(slot.word & VMLAB_SLOT_PINNED)) {
@@ -507,7 +524,8 @@ static int vmlab_range_willneed_fn(struct vmlab_object *obj, u64 index, unsigned
 
 	for (i = from; i <= to; i++) {
 		err = vmlab_slot_lock_filled(obj, base + i, false,
-					     vmlab_range_ahead(base + i, base + to + 1), &slot);
+					     vmlab_range_ahead(base + i, base + to + 1),
+					     VMLAB_ALLOC_NO_OOM, &slot);
 		if (!err)
 			vmlab_slot_unlock(&slot);
 		else if (err != -ENOENT)

@@ -387,6 +387,9 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 			drained = true;
 			continue;
 		}
+		err = -ENOMEM;
+		if (flags & VMLAB_ALLOC_NO_OOM)
+			break;
 		/* vm->activity is let go meanwhile: leave no charge that verify would miss. */
 		vmlab_lineage_uncharge(lineage, 1);
 		err = vmlab_oom(vm, nid);

@@ -52,7 +52,7 @@
 	X(unmap_flush_pages,	"pages unmapped before those flushes") \
 	X(unmap_flush_cpus,	"CPUs that those flushes had to reach") \
 	X(discard_pages,	"pages discarded") \
-	X(populate_pages,	"pages given a frame by POPULATE or PIN") \
+	X(populate_pages,	"pages that POPULATE or PIN made resident or found so") \
 	X(pageout_pages,	"pages evicted by PAGEOUT") \
 	X(migrate,		"a page moved to another frame") \
 	X(limit_hit,		"an allocation met its lineage's limit") \

@@ -524,6 +524,7 @@ int vmlab_range_unpin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_willneed(struct vmlab_object *obj, u64 first, u64 nr);
 int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, bool create,
 			    struct vmlab_slot *slot);
+int vmlab_slot_lock_back(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot);
 void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot);
 void vmlab_slot_dirty(struct vmlab_slot *slot);
 void vmlab_slot_drop(struct vmlab_slot *slot);
@@ -535,7 +536,7 @@ loff_t vmlab_seek_hole(struct vmlab_object *obj, loff_t offset);
 
 /* pool.c */
 #define VMLAB_ALLOC_ZERO	0x1	/* all bytes zero */
-#define VMLAB_ALLOC_EMERGENCY	0x2	/* reclaim's own: below every watermark */
+#define VMLAB_ALLOC_NO_OOM	0x2	/* rather fail than ask the OOM policy */
 
 struct vmlab_pool *vmlab_pool_create(struct vmlab *vm, int nid);
 void vmlab_pool_destroy(struct vmlab_pool *pool);
