@@ -42,6 +42,8 @@ FIXTURE_SETUP(oom)
 {
 	int node;
 
+	swap_all_off();
+	dm_remove("vmlaboom");
 	settle();
 	swap_all_off();
 	for (node = 0; node < nr_nodes(); node++)

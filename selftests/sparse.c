@@ -107,6 +107,9 @@ static int walk(void *arg)
 	stored = i;
 	CHECK(number == SIGBUS);
 	note("one page in every 2 MiB: %zu pages, then SIGBUS", stored);
+	/* Page tables do not go to swap: make room to look at what they name. */
+	stored -= stored / 8;
+	CHECK(!object_discard(fd, stored * LEAF_PAGES, TIB / PAGE - stored * LEAF_PAGES));
 	for (i = 0; i < stored; i++)
 		CHECK(((unsigned char *)map)[i * LEAF_BYTES] == i % 255 + 1);
 	return 0;

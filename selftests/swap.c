@@ -25,14 +25,25 @@ FIXTURE(swap)
 	uint64_t sectors;
 };
 
-FIXTURE_SETUP(swap)
+/* For what needs a pool that is full; elsewhere nothing should be evicted but by us. */
+static size_t small_pool(void)
 {
 	int node;
 
+	for (node = 0; node < nr_nodes(); node++)
+		if (pool_resize(node, SMALL_MB))
+			die("cannot make the pools small");
+	return pool_sum("total");
+}
+
+FIXTURE_SETUP(swap)
+{
+	/* A test that was ended by an assertion has left its devices. */
+	swap_all_off();
+	dm_remove(DM "2");
+	dm_remove(DM);
 	settle();
 	swap_all_off();
-	for (node = 0; node < nr_nodes(); node++)
-		ASSERT_EQ(0, pool_resize(node, SMALL_MB));
 	self->disk = spare_disk();
 	self->sectors = disk_bytes(self->disk) / 512;
 	self->fd = object_open();
@@ -44,8 +55,8 @@ FIXTURE_TEARDOWN(swap)
 	EXPECT_VERIFY_OK();
 	close(self->fd);
 	swap_all_off();
-	dm_remove(DM);
 	dm_remove(DM "2");
+	dm_remove(DM);
 	settle();
 	EXPECT_VERIFY_OK();
 }
@@ -72,7 +83,7 @@ TEST_F_TIMEOUT(swap, four_times_the_pool, 120)
 	struct vmlab_ioc_info info;
 
 	ASSERT_EQ(0, swap_use_only(self->disk));
-	job.pages = 4 * pool_sum("total");
+	job.pages = 4 * small_pool();
 	job.map = object_map(self->fd, 0, job.pages);
 	pages_fill(job.map, TAG, 0, job.pages, 1);
 	EXPECT_EQ(0, pages_wrong(job.map, TAG, 0, job.pages, 1));
@@ -88,7 +99,7 @@ TEST_F_TIMEOUT(swap, four_times_the_pool, 120)
 /* What every page should hold is known by its generation alone. */
 TEST_F_TIMEOUT(swap, any_order, 120)
 {
-	size_t pages = 2 * pool_sum("total"), i, round;
+	size_t pages = 2 * small_pool(), i, round;
 	uint32_t *generation = calloc(pages, sizeof(*generation));
 	char *map = object_map(self->fd, 0, pages), page[PAGE];
 	uint64_t state = seed();
@@ -236,7 +247,7 @@ TEST_F_TIMEOUT(swap, off_in_use, 60)
 	ASSERT_EQ(0, swap_use_only(self->disk));
 	job.map = object_map(self->fd, 0, job.pages);
 	pages_fill(job.map, TAG, 0, job.pages, 3);
-	ASSERT_GE(object_pageout(self->fd, 0, job.pages), job.pages - 100);
+	ASSERT_EQ(job.pages, object_pageout(self->fd, 0, job.pages));
 	ASSERT_EQ(0, pipe(job.ready));
 	child = child_start(read_until_told, &job);
 	ASSERT_EQ(1, read(job.ready[0], &byte, 1));
@@ -256,7 +267,7 @@ TEST_F_TIMEOUT(swap, off_in_use, 60)
 
 TEST_F_TIMEOUT(swap, off_without_room, 60)
 {
-	size_t pages = 2 * pool_sum("total");
+	size_t pages = 2 * small_pool();
 	char *map = object_map(self->fd, 0, pages);
 	uint64_t kills = counter("oom_kill");
 
@@ -338,7 +349,7 @@ TEST_F_TIMEOUT(swap, policy_changes_meanwhile, 120)
 	char byte;
 
 	ASSERT_EQ(0, swap_use_only(self->disk));
-	job.pages = 2 * pool_sum("total");
+	job.pages = 2 * small_pool();
 	job.map = object_map(self->fd, 0, job.pages);
 	ASSERT_EQ(0, pipe(job.ready));
 	child = child_start(cycle_and_check, &job);

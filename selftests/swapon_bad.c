@@ -58,8 +58,8 @@ static void get_pages(const char *disk, void *bytes, size_t length)
 FIXTURE_SETUP(swapon)
 {
 	settle();
+	dm_remove(DM);
 	self->disk = spare_disk();
-	swap_off(self->disk);
 	ASSERT_EQ(0, swap_format(self->disk));
 	get_pages(self->disk, &self->good, PAGE);
 }

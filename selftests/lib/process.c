@@ -144,16 +144,16 @@ int try_store(volatile void *address, unsigned char byte)
 /* A shell command, its output swallowed; its exit status. */
 int run(const char *format, ...)
 {
-	char command[1024];
+	char command[1024] = "exec >/dev/null 2>&1; ";
+	const int begin = strlen(command), room = sizeof(command) - begin;
 	va_list args;
 	int used, status;
 
 	va_start(args, format);
-	used = vsnprintf(command, sizeof(command) - 32, format, args);
+	used = vsnprintf(command + begin, room, format, args);
 	va_end(args);
-	if (used < 0 || used >= (int)sizeof(command) - 32)
+	if (used < 0 || used >= room)
 		die("a command is too long");
-	strcat(command, " >/dev/null 2>&1");
 	status = system(command);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : BY_SIGNAL(WTERMSIG(status));
 }
