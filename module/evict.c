@@ -26,6 +26,7 @@ struct vmlab_batch *vmlab_batch_alloc(struct vmlab *vm)
 	struct vmlab_batch *batch = mempool_alloc(vm->batches, GFP_NOIO);
 
 	batch->nr = 0;
+	batch->nr_busy = 0;
 	batch->dirty_quota = VMLAB_BATCH;
 	batch->clean_quota = VMLAB_BATCH;
 	return batch;
@@ -77,17 +78,20 @@ bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *linea
 	return true;
 }
 
-/* Finds the slot that names a frame and locks it, if it is free. */
+/* Finds the slot that names a frame and locks it, if it is free.  RCU. */
 static bool vmlab_frame_trylock_slot(struct vmlab_lineage *lineage,
-				     struct vmlab_frame *frame, struct vmlab_slot *slot)
+				     struct vmlab_frame *frame, struct vmlab_slot *slot,
+				     unsigned int *busy)
 {
 	u64 pgoff = READ_ONCE(frame->pgoff);
 	struct vmlab_leaf *leaf;
 
 	for (leaf = xa_load(&lineage->leaves, pgoff >> VMLAB_LEAF_SHIFT); leaf;
 	     leaf = rcu_dereference(leaf->next)) {
-		if (!vmlab_slot_trylock_in(leaf, pgoff & (VMLAB_LEAF_SLOTS - 1), slot))
+		if (!vmlab_slot_trylock_in(leaf, pgoff & (VMLAB_LEAF_SLOTS - 1), slot)) {
+			++*busy;
 			continue;
+		}
 		if (vmlab_word_is_frame(slot->word) && vmlab_word_frame(slot->word) == frame)
 			return true;
 		vmlab_slot_unlock(slot);
@@ -116,7 +120,7 @@ bool vmlab_evict_add(struct vmlab *vm, struct vmlab_batch *batch,
 		rcu_read_unlock();
 		return false;
 	}
-	if (vmlab_frame_trylock_slot(lineage, frame, &slot)) {
+	if (vmlab_frame_trylock_slot(lineage, frame, &slot, &batch->nr_busy)) {
 		added = vmlab_evict_add_slot(batch, lineage, &slot);
 		if (!added)
 			vmlab_slot_unlock(&slot);

@@ -423,7 +423,13 @@ static vm_fault_t vmlab_fault_present(struct vmlab_fault *f)
 		vmlab_slot_dirty(&f->slot);
 	write = (vma->vm_flags & VM_WRITE) && (frame->flags & VMLAB_FRAME_DIRTY);
 	spin_lock(ptl);
-	if (pte_none(*pte) || (pte_pfn(*pte) == frame->pfn && !pte_write(*pte)))
+	if (WARN_ON_ONCE(!pte_none(*pte) && pte_pfn(*pte) != frame->pfn)) {
+		/* What this slot never named: a fault that left it would come for ever. */
+		spin_unlock(ptl);
+		zap_vma_ptes(vma, f->addr, PAGE_SIZE);
+		spin_lock(ptl);
+	}
+	if (pte_none(*pte) || !pte_write(*pte))
 		set_pte_at(vma->vm_mm, f->addr, pte, vmlab_pte(vma, frame->pfn, write));
 	spin_unlock(ptl);
 	if (!f->write)
@@ -474,6 +480,14 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 	return VM_FAULT_RETRY;
 }
 
+/* Not kept where vm->activity may be let go (vmlab_oom()): verify would miss it. */
+static void vmlab_fault_put_spare(struct vmlab_fault *f)
+{
+	if (f->spare)
+		vmlab_frame_unget(f->obj->lineage, f->spare);
+	f->spare = NULL;
+}
+
 /* One look at the page: find the leaf, lock the slot, act by its state. */
 static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
 {
@@ -487,6 +501,7 @@ static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
 	if (err == -ENOENT) {
 		if (f->mkwrite)
 			return vmlab_mkwrite_refault(f);
+		vmlab_fault_put_spare(f);
 		return vmlab_leaf_create(f->obj, f->pgoff) ? vmlab_fault_error(f) :
 							     VMLAB_FAULT_AGAIN;
 	}
@@ -519,8 +534,7 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 	do {
 		ret = vmlab_fault_prepare_tables(&f) ? VM_FAULT_OOM : vmlab_fault_once(&f);
 	} while (ret == VMLAB_FAULT_AGAIN);
-	if (f.spare)
-		vmlab_frame_unget(f.obj->lineage, f.spare);
+	vmlab_fault_put_spare(&f);
 	percpu_up_read(&f.obj->vm->activity);
 	trace_fault_exit(id, f.addr, f.pgoff, f.kind, f.node, (__force unsigned int)ret);
 	if (f.file)

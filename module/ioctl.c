@@ -5,7 +5,7 @@
  * Owns the rules at the head of uapi/vmlab.h.  Behind it ranges are in pages, within
  * the object, and do not wrap; what is done with them is done elsewhere.
  */
-#include <linux/capability.h>
+#include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
 #include "vmlab.h"
@@ -107,12 +107,16 @@ static long vmlab_ioctl_range(struct vmlab_object *obj, void __user *arg,
 static void vmlab_enforce_limit(struct vmlab_lineage *lineage)
 {
 	unsigned long limit = READ_ONCE(lineage->limit);
-	unsigned long freed = 1;
+	long freed = 1;
 
 	while (limit && freed && atomic_long_read(&lineage->nr_frames) > (long)limit) {
 		percpu_down_read(&lineage->vm->activity);
 		freed = vmlab_reclaim_lineage(lineage, VMLAB_BATCH / 2);
 		percpu_up_read(&lineage->vm->activity);
+		if (fatal_signal_pending(current))
+			return;
+		if (freed < 0)
+			schedule_timeout_killable(1);
 		cond_resched();
 	}
 }

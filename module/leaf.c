@@ -136,39 +136,57 @@ bool vmlab_leaf_is_zero_marked(struct vmlab_object *obj, u64 pgoff)
 	return xa_is_value(xa_load(&obj->leaves, pgoff >> VMLAB_LEAF_SHIFT));
 }
 
-/* Publishes a new leaf in both tables; false when another was faster. */
-static int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
+/*
+ * Puts a new leaf into both tables, or neither, without letting the locks go in between:
+ * -EAGAIN when one of them has no memory for the entry.  Nothing can be taken back once
+ * others have seen the leaf.
+ */
+static int vmlab_leaf_try_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
 {
 	struct xarray *ranges = &obj->lineage->leaves;
-	void *seen = NULL, *entry;
+	int err = -EEXIST;
+	void *entry;
 	unsigned int i;
-	int err;
 
-	err = xa_reserve(ranges, leaf->index, GFP_KERNEL_ACCOUNT);
-	if (err)
-		return err;
 	xa_lock(&obj->leaves);
-	for (;;) {
-		entry = __xa_cmpxchg(&obj->leaves, leaf->index, seen, leaf,
-				     GFP_KERNEL_ACCOUNT);
-		if (entry == seen)
-			break;
-		err = xa_is_err(entry) ? xa_err(entry) : -EEXIST;
-		if (!xa_is_value(entry))
-			goto unlock;
-		/* Not visible yet, so the words need no lock. */
-		for (i = 0; i < VMLAB_LEAF_SLOTS; i++)
-			leaf->words[i] = VMLAB_SLOT_ZERO;
-		seen = entry;
-	}
-	err = 0;
 	xa_lock(ranges);
+	entry = xa_load(&obj->leaves, leaf->index);
+	if (entry && !xa_is_value(entry))
+		goto unlock;
+	for (i = 0; entry && i < VMLAB_LEAF_SLOTS; i++)
+		leaf->words[i] = VMLAB_SLOT_ZERO;
+	/* Reserve, as xa_reserve() does: the store below cannot fail then. */
+	err = xa_err(__xa_cmpxchg(ranges, leaf->index, NULL, XA_ZERO_ENTRY, GFP_NOWAIT));
+	if (!err)
+		err = xa_err(__xa_store(&obj->leaves, leaf->index, leaf, GFP_NOWAIT));
+	if (err) {
+		err = -EAGAIN;
+		goto unlock;
+	}
 	RCU_INIT_POINTER(leaf->next, xa_load(ranges, leaf->index));
 	__xa_store(ranges, leaf->index, leaf, GFP_NOWAIT);
-	xa_unlock(ranges);
 unlock:
+	xa_unlock(ranges);
 	xa_unlock(&obj->leaves);
 	return err;
+}
+
+/* Publishes a new leaf; -EEXIST when another was faster. */
+static int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
+{
+	int err;
+
+	for (;;) {
+		err = xa_reserve(&obj->lineage->leaves, leaf->index, GFP_KERNEL_ACCOUNT);
+		if (!err)
+			err = xa_reserve(&obj->leaves, leaf->index, GFP_KERNEL_ACCOUNT);
+		if (err)
+			return err;
+		/* An old leaf's entry may have held the place, and gone with it: again. */
+		err = vmlab_leaf_try_publish(obj, leaf);
+		if (err != -EAGAIN)
+			return err;
+	}
 }
 
 /* A run of sequential stores goes on across leaves. */
@@ -442,30 +460,6 @@ void vmlab_slot_track(struct vmlab_slot *slot)
 {
 	slot->tracked = true;
 	lock_acquire(&slot->leaf->object->vm->slot_dep_map, 0, 1, 0, 1, NULL, _THIS_IP_);
-}
-
-/**
- * vmlab_slot_lock_or_create() - lock the slot of a page, giving it a leaf if need be
- * @obj: the object
- * @pgoff: the page's index
- * @slot: out: the locked slot
- *
- * Context: may sleep and reclaim; no slot locked.
- * Return: 0, -ENOMEM, or -EINTR on a fatal signal.
- */
-int vmlab_slot_lock_or_create(struct vmlab_object *obj, u64 pgoff,
-			      struct vmlab_slot *slot)
-{
-	int err;
-
-	for (;;) {
-		err = vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_KILLABLE, slot);
-		if (err != -ENOENT)
-			return err;
-		err = vmlab_leaf_create(obj, pgoff);
-		if (err)
-			return err;
-	}
 }
 
 /* Counts what a word says into its leaf, +1 or -1. */

@@ -111,13 +111,20 @@ struct vmlab_lineage *vmlab_lineage_next(struct vmlab *vm, u64 *id)
  */
 bool vmlab_lineage_charge(struct vmlab_lineage *lineage, unsigned long nr)
 {
-	unsigned long limit = READ_ONCE(lineage->limit);
-	unsigned long used = atomic_long_add_return(nr, &lineage->nr_frames);
+	long limit = READ_ONCE(lineage->limit);
+	long used;
 
-	if (likely(!limit || used <= limit))
+	if (likely(!limit)) {
+		atomic_long_add(nr, &lineage->nr_frames);
 		return true;
-	atomic_long_sub(nr, &lineage->nr_frames);
-	return false;
+	}
+	/* Not add and look: others within the limit would fail for a charge undone. */
+	used = atomic_long_read(&lineage->nr_frames);
+	do {
+		if (used + (long)nr > limit)
+			return false;
+	} while (!atomic_long_try_cmpxchg(&lineage->nr_frames, &used, used + nr));
+	return true;
 }
 
 /**

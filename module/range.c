@@ -105,10 +105,16 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool crea
 	int err;
 
 	for (;;) {
-		if (create)
-			err = vmlab_slot_lock_or_create(obj, pgoff, slot);
-		else
-			err = vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_KILLABLE, slot);
+		err = vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_KILLABLE, slot);
+		if (err == -ENOENT && create) {
+			/* Not kept where vm->activity may be let go, see vmlab_oom(). */
+			if (spare)
+				vmlab_frame_unget(obj->lineage, spare);
+			spare = NULL;
+			err = vmlab_leaf_create(obj, pgoff);
+			if (!err)
+				continue;
+		}
 		if (err)
 			break;
 		err = vmlab_slot_fill(obj, slot, &spare, create, readahead);

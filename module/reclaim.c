@@ -14,6 +14,9 @@
 
 /* Frames that one direct reclaim wants to free: its own, and some for the next. */
 #define VMLAB_DIRECT_BATCH	64
+/* Ticks to wait for frames that others are freeing, and for those nobody accounts for. */
+#define VMLAB_BUSY_WAITS	(10 * HZ)
+#define VMLAB_IDLE_WAITS	3
 /* Frames of a lineage whose accessed bits are read together. */
 #define VMLAB_LIMIT_WINDOW	64
 
@@ -148,13 +151,15 @@ static void vmlab_reclaim_quota(struct vmlab *vm, struct vmlab_batch *batch, boo
  * swappiness.
  *
  * Context: sleeps for I/O; no slot locked; vm->activity held for read.
- * Return: frames freed; 0 when nothing can be.
+ * Return: frames freed; -EBUSY when none were but others are at work on some, so that
+ * it is worth to come again; 0 when nothing can be freed.
  */
-unsigned long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
+long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 {
 	unsigned long total = vmlab_pool_nr_frames(pool);
 	struct vmlab_batch *batch = vmlab_batch_alloc(pool->vm);
-	unsigned long scanned = 0, freed = 0;
+	unsigned long scanned = 0;
+	long freed = 0;
 
 	while (freed < nr && scanned < 3 * total) {
 		vmlab_reclaim_quota(pool->vm, batch, scanned < 2 * total);
@@ -165,6 +170,8 @@ unsigned long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 			break;
 		cond_resched();
 	}
+	if (!freed && batch->nr_busy)
+		freed = -EBUSY;
 	vmlab_batch_free(pool->vm, batch);
 	return freed;
 }
@@ -231,14 +238,13 @@ static bool vmlab_limit_scan(struct vmlab_lineage *lineage, struct vmlab_batch *
  *
  * CLOCK over the lineage's pages in their order, whatever the policy is.
  *
- * Context: as vmlab_reclaim_pool().
- * Return: frames freed; 0 when nothing can be.
+ * Context, Return: as vmlab_reclaim_pool().
  */
-unsigned long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
+long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 {
 	struct vmlab_batch *batch = vmlab_batch_alloc(lineage->vm);
 	unsigned int laps = 0;
-	unsigned long freed = 0;
+	long freed = 0;
 
 	vmlab_count(lineage->vm, reclaim_limit, 1);
 	while (freed < nr && laps < 3) {
@@ -256,6 +262,8 @@ unsigned long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int 
 			break;
 		cond_resched();
 	}
+	if (!freed && batch->nr_busy)
+		freed = -EBUSY;
 	vmlab_batch_free(lineage->vm, batch);
 	return freed;
 }
@@ -293,26 +301,57 @@ void vmlab_frame_unget(struct vmlab_lineage *lineage, struct vmlab_frame *frame)
 	vmlab_lineage_uncharge(lineage, 1);
 }
 
+/*
+ * Was a round of reclaim for nothing?  Frames that others are about to free are worth a
+ * moment's wait, though not for ever: their I/O may hang.
+ */
+static bool vmlab_reclaim_failed(long freed, unsigned int *waits)
+{
+	if (freed > 0) {
+		*waits = 0;
+		return false;
+	}
+	if (freed == -EBUSY && ++*waits < VMLAB_BUSY_WAITS) {
+		schedule_timeout_killable(1);
+		return false;
+	}
+	return true;
+}
+
 static int vmlab_charge_wait(struct vmlab_lineage *lineage)
 {
+	unsigned int waits = 0, idle = 0;
+	long used, freed;
+
 	while (!vmlab_lineage_charge(lineage, 1)) {
 		vmlab_count(lineage->vm, limit_hit, 1);
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		if (!vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2))
+		used = atomic_long_read(&lineage->nr_frames);
+		freed = vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2);
+		if (!vmlab_reclaim_failed(freed, &waits))
+			continue;
+		/* Others may have freed some, or have frames in hand that no slot names yet. */
+		if (atomic_long_read(&lineage->nr_frames) < used)
+			continue;
+		if (++idle == VMLAB_IDLE_WAITS)
 			return -ENOMEM;
+		schedule_timeout_killable(1);
 	}
 	return 0;
 }
 
-static unsigned long vmlab_reclaim_direct(struct vmlab *vm, struct vmlab_pool *wanted)
+/* One round on the nodes in turn, until one gives something. */
+static long vmlab_reclaim_direct(struct vmlab *vm, struct vmlab_pool *wanted)
 {
-	unsigned long freed = 0;
+	long freed = 0, ret;
 	int i;
 
 	vmlab_count(vm, reclaim_direct, 1);
-	for (i = 0; i < wanted->nr_fallback && !freed; i++)
-		freed = vmlab_reclaim_pool(vm->pools[wanted->fallback[i]], VMLAB_DIRECT_BATCH);
+	for (i = 0; i < wanted->nr_fallback && freed <= 0; i++) {
+		ret = vmlab_reclaim_pool(vm->pools[wanted->fallback[i]], VMLAB_DIRECT_BATCH);
+		freed = ret ? : freed;
+	}
 	return freed;
 }
 
@@ -364,6 +403,7 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 {
 	struct vmlab *vm = lineage->vm;
 	struct vmlab_pool *wanted = vmlab_numa_pool(vm, nid);
+	unsigned int waits = 0;
 	bool drained = false;
 	int err;
 
@@ -379,7 +419,7 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 		err = -EINTR;
 		if (fatal_signal_pending(current))
 			break;
-		if (vmlab_reclaim_direct(vm, wanted))
+		if (!vmlab_reclaim_failed(vmlab_reclaim_direct(vm, wanted), &waits))
 			continue;
 		if (!drained) {
 			/* The last free frames may sit in other CPUs' caches. */
@@ -426,17 +466,17 @@ static bool vmlab_reclaim_below(struct vmlab_pool *pool, unsigned int permille)
 static bool vmlab_reclaim_balance(struct vmlab_pool *pool)
 {
 	struct vmlab *vm = pool->vm;
-	unsigned long freed = 1;
+	long freed = 1;
 
 	vmlab_count(vm, reclaim_wake, 1);
-	while (freed && !kthread_should_stop() &&
+	while (freed > 0 && !kthread_should_stop() &&
 	       vmlab_reclaim_below(pool, READ_ONCE(vm->watermark_high))) {
 		percpu_down_read(&vm->activity);
 		freed = vmlab_reclaim_pool(pool, VMLAB_BATCH);
 		percpu_up_read(&vm->activity);
 		cond_resched();
 	}
-	return freed;
+	return freed > 0;
 }
 
 static int vmlab_reclaim_thread(void *arg)

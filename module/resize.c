@@ -86,10 +86,10 @@ static bool vmlab_chunk_try_remove(struct vmlab_pool *pool, struct vmlab_chunk *
 }
 
 /* Frees frames that the chunk's pages can move to, or the chunk's own. */
-static unsigned long vmlab_shrink_reclaim(struct vmlab_pool *pool)
+static long vmlab_shrink_reclaim(struct vmlab_pool *pool)
 {
 	struct vmlab *vm = pool->vm;
-	unsigned long freed;
+	long freed;
 
 	percpu_down_read(&vm->activity);
 	freed = vmlab_reclaim_pool(pool, VMLAB_BATCH);
@@ -100,16 +100,20 @@ static unsigned long vmlab_shrink_reclaim(struct vmlab_pool *pool)
 static int vmlab_chunk_remove(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 {
 	unsigned int tries = 0;
+	long freed;
 	int err = 0;
 
 	vmlab_pool_unlink_chunk(pool, chunk);
 	while (!vmlab_chunk_try_remove(pool, chunk)) {
-		if (fatal_signal_pending(current))
-			err = -EINTR;
-		else if (vmlab_shrink_reclaim(pool))
+		freed = vmlab_shrink_reclaim(pool);
+		if (freed)
 			tries = 0;
 		else if (++tries == VMLAB_SHRINK_TRIES)
 			err = -ENOSPC;
+		if (freed == -EBUSY)
+			schedule_timeout_killable(1);
+		if (fatal_signal_pending(current))
+			err = -EINTR;
 		if (err) {
 			vmlab_pool_link_chunk(pool, chunk);
 			return err;

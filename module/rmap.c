@@ -260,18 +260,25 @@ void vmlab_tlb_begin(struct vmlab_tlb *tlb, struct vmlab_lineage *lineage)
 	i_mmap_lock_read(lineage->inode->i_mapping);
 }
 
-/* The entry of an address space that will be flushed; makes room if need be. */
-static unsigned int vmlab_tlb_slot(struct vmlab_tlb *tlb, struct vm_area_struct *vma)
+/*
+ * The entry of an address space whose flush is pending from now on; makes room if need
+ * be.  Says whether it is new.
+ */
+static unsigned int vmlab_tlb_slot(struct vmlab_tlb *tlb, struct vm_area_struct *vma,
+				   bool *fresh)
 {
 	unsigned int i;
 
+	*fresh = false;
 	for (i = 0; i < tlb->nr; i++)
 		if (tlb->mms[i].vma->vm_mm == vma->vm_mm)
 			return i;
 	if (tlb->nr == VMLAB_TLB_MMS)
 		vmlab_tlb_flush(tlb);
+	*fresh = true;
 	i = tlb->nr++;
 	tlb->mms[i].vma = vma;
+	tlb->mms[i].addr = vma->vm_start;
 	tlb->mms[i].pages = 0;
 	inc_tlb_flush_pending(vma->vm_mm);
 	return i;
@@ -328,6 +335,7 @@ static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 {
 	struct vmlab_unmap_arg arg = { .slots = slots };
 	unsigned int i;
+	bool fresh;
 
 	if (mm_has_notifiers(vma->vm_mm)) {
 		arg.pages = vmlab_unmap_notify(vma, first, slots);
@@ -337,7 +345,7 @@ static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 		return;
 	}
 	/* The pending flush must be announced before the first PTE changes. */
-	i = vmlab_tlb_slot(tlb, vma);
+	i = vmlab_tlb_slot(tlb, vma, &fresh);
 	vmlab_vma_for_each_table(vma, first + low, first + high, vmlab_unmap_table, &arg);
 	if (arg.pages) {
 		tlb->mms[i].vma = vma;
@@ -345,8 +353,11 @@ static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 	}
 	tlb->mms[i].pages += arg.pages;
 	tlb->pages += arg.pages;
-	if (!tlb->mms[i].pages) {
-		/* Nothing was mapped here: nothing to flush.  It is the last entry. */
+	/*
+	 * Nothing found here is nothing to flush, unless somebody else (munmap(), a zap)
+	 * has cleared PTEs of this address space and not flushed yet.
+	 */
+	if (fresh && !arg.pages && !mm_tlb_flush_nested(vma->vm_mm)) {
 		dec_tlb_flush_pending(vma->vm_mm);
 		tlb->nr--;
 	}
@@ -387,6 +398,28 @@ void vmlab_tlb_end(struct vmlab_tlb *tlb)
 	i_mmap_unlock_read(tlb->lineage->inode->i_mapping);
 }
 
+/*
+ * Is there nothing to unmap and nothing to flush at an address?  The look must be under
+ * the page table lock: mremap() moves PTEs from one table to another under both locks,
+ * a load from a hole decides under it to map the zero page, and only so is a flush that
+ * somebody else owes seen (mm_tlb_flush_pending()).
+ */
+static bool vmlab_page_is_unmapped(struct vm_area_struct *vma, unsigned long addr)
+{
+	pmd_t *pmd = vmlab_walk_pmd(vma->vm_mm, addr);
+	spinlock_t *ptl;
+	bool unmapped;
+
+	if (!pmd)
+		return true;
+	ptl = pte_lockptr(vma->vm_mm, pmd);
+	spin_lock(ptl);
+	unmapped = pte_none(*pte_offset_kernel(pmd, addr)) &&
+		   !mm_tlb_flush_pending(vma->vm_mm);
+	spin_unlock(ptl);
+	return unmapped;
+}
+
 /**
  * vmlab_rmap_unmap_page() - unmap one page everywhere and flush
  * @lineage: the lineage
@@ -404,18 +437,13 @@ void vmlab_rmap_unmap_page(struct vmlab_lineage *lineage, struct vmlab_leaf *lea
 	struct vmlab_tlb tlb = { .vm = lineage->vm, .lineage = lineage };
 	u64 pgoff = (leaf->index << VMLAB_LEAF_SHIFT) + index;
 	struct vm_area_struct *vma;
+	unsigned long addr;
 
 	i_mmap_lock_read(mapping);
 	for (vma = vmlab_vma_first_in(mapping, pgoff, pgoff); vma;
 	     vma = vmlab_vma_tree_iter_next(vma, pgoff, pgoff)) {
-		unsigned long addr;
-		pmd_t *pmd;
-
-		if (!vmlab_vma_has_leaf(vma, leaf))
-			continue;
 		addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
-		pmd = vmlab_walk_pmd(vma->vm_mm, addr);
-		if (!pmd || pte_none(READ_ONCE(*pte_offset_kernel(pmd, addr))))
+		if (!vmlab_vma_has_leaf(vma, leaf) || vmlab_page_is_unmapped(vma, addr))
 			continue;
 		zap_vma_ptes(vma, addr, PAGE_SIZE);
 		vmlab_tlb_flush_vma(&tlb, vma, 1);

@@ -502,8 +502,6 @@ enum vmlab_slot_wait {
 
 int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait how,
 		    struct vmlab_slot *slot);
-int vmlab_slot_lock_or_create(struct vmlab_object *obj, u64 pgoff,
-			      struct vmlab_slot *slot);
 void vmlab_slot_track(struct vmlab_slot *slot);
 bool vmlab_slot_trylock_in(struct vmlab_leaf *leaf, unsigned int index,
 			   struct vmlab_slot *slot);
@@ -648,8 +646,8 @@ void vmlab_rmap_for_each_vma(struct vmlab_lineage *lineage,
 int vmlab_reclaim_start(struct vmlab_pool *pool);
 void vmlab_reclaim_stop(struct vmlab_pool *pool);
 void vmlab_reclaim_wake(struct vmlab_pool *pool);
-unsigned long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr);
-unsigned long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr);
+long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr);
+long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr);
 struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, int nid,
 				    unsigned int flags);
 int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
@@ -684,6 +682,7 @@ struct vmlab_victim {
  * @io:		what is written
  * @dirty_quota: how many dirty victims are taken at most
  * @clean_quota: how many clean ones
+ * @nr_busy:	proposed frames whose slot somebody else had locked
  * @nr:		victims taken
  * @victims:	those
  */
@@ -692,6 +691,7 @@ struct vmlab_batch {
 	struct vmlab_swap_batch	io;
 	unsigned int		dirty_quota;
 	unsigned int		clean_quota;
+	unsigned int		nr_busy;
 	unsigned int		nr;
 	struct vmlab_victim	victims[VMLAB_BATCH];
 };
