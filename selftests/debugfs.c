@@ -90,6 +90,7 @@ TEST_F(debugfs, stats)
 	};
 	char *line, *rest = self->text, name[64], again[80];
 	unsigned long long value;
+	int fields;
 	char tail;
 	size_t i;
 
@@ -99,7 +100,8 @@ TEST_F(debugfs, stats)
 	while ((line = strsep(&rest, "\n"))) {
 		if (!*line)
 			continue;
-		EXPECT_EQ(2, sscanf(line, "%63s %llu%c", name, &value, &tail)) TH_LOG("%s", line);
+		fields = sscanf(line, "%63s %llu%c", name, &value, &tail);
+		EXPECT_EQ(2, fields) TH_LOG("%s", line);
 		if (rest) {
 			snprintf(again, sizeof(again), "\n%s ", name);
 			EXPECT_EQ(NULL, strstr(rest, again)) TH_LOG("%s", name);
@@ -120,7 +122,7 @@ TEST_F(debugfs, objects)
 	char *line, *rest = self->text, kind[32], comm[64];
 	unsigned long id, parent, vmas, resident, swapped;
 	bool found = false;
-	int pid;
+	int pid, fields;
 
 	ASSERT_EQ(0, object_info(self->fd, &info));
 	ASSERT_GT(debugfs_read("objects", self->text, sizeof(self->text)), 0);
@@ -129,8 +131,9 @@ TEST_F(debugfs, objects)
 	while ((line = strsep(&rest, "\n"))) {
 		if (!*line)
 			continue;
-		ASSERT_EQ(8, sscanf(line, "%lu %d %63s %31s %lu %lu %lu %lu", &id, &pid, comm, kind,
-				    &parent, &vmas, &resident, &swapped)) TH_LOG("%s", line);
+		fields = sscanf(line, "%lu %d %63s %31s %lu %lu %lu %lu", &id, &pid, comm, kind,
+				&parent, &vmas, &resident, &swapped);
+		ASSERT_EQ(8, fields) TH_LOG("%s", line);
 		if (id != info.id)
 			continue;
 		found = true;
@@ -150,6 +153,7 @@ TEST_F(debugfs, slots)
 	char name[64], *line, *rest = self->text, state[64];
 	unsigned long first, last, next = 0, resident = 0, swapped = 0, pinned = 0, dirty = 0;
 	struct vmlab_ioc_info info;
+	int fields;
 
 	ASSERT_EQ(0, object_info(self->fd, &info));
 	snprintf(name, sizeof(name), "object%llu/slots", (unsigned long long)info.id);
@@ -157,7 +161,8 @@ TEST_F(debugfs, slots)
 	while ((line = strsep(&rest, "\n"))) {
 		if (!*line)
 			continue;
-		ASSERT_EQ(3, sscanf(line, "%lu %lu %63s", &first, &last, state)) TH_LOG("%s", line);
+		fields = sscanf(line, "%lu %lu %63s", &first, &last, state);
+		ASSERT_EQ(3, fields) TH_LOG("%s", line);
 		EXPECT_GE(first, next);
 		EXPECT_GE(last, first);
 		next = last + 1;
@@ -193,7 +198,7 @@ TEST_F_TIMEOUT(debugfs, laws, 60)
 
 	ASSERT_GT(debugfs_read("break", laws, sizeof(laws)), 0);
 	EXPECT_NE(NULL, strstr(laws, "[none]")) TH_LOG("%s", laws);
-	while ((law = strsep(&rest, " \n"))) {
+	while ((law = strsep(&rest, "\n "))) {
 		if (!*law || *law == '[')
 			continue;
 		EXPECT_STREQ("", verify_complaints());
@@ -287,7 +292,7 @@ TEST_F_TIMEOUT(debugfs, counters_agree_with_events, 90)
 	trace_set("buffer_size_kb", "8192");
 	trace_set("trace", "");
 	trace_set("events/vmlab/enable", "1");
-	/* Small pools without anything going on: what moves moves because of us. */
+	/* Small pools without anything going on: nobody but us makes anything move. */
 	munmap(self->map, PAGES * PAGE);
 	ASSERT_EQ(0, object_unpin(self->fd, 0, PAGES));
 	ASSERT_EQ(0, object_range(self->fd, VMLAB_IOC_DISCARD, 0, OBJECT_END, NULL));
@@ -328,7 +333,9 @@ TEST_F_TIMEOUT(debugfs, counters_agree_with_events, 90)
 	seen[11] = traced("unmap_flush", "", "");
 	seen[12] = traced("swap_in", "readahead=1", "");
 	for (i = 0; i < ARRAY_SIZE(compared); i++) {
-		EXPECT_EQ(before[i], seen[i]) TH_LOG("%s", compared[i]);
+		const char *name = compared[i];
+
+		EXPECT_EQ(before[i], seen[i]) TH_LOG("%s", name);
 	}
 	EXPECT_EQ(traced("fault_enter", "", ""), traced("fault_exit", "", ""));
 	EXPECT_GE(before[7], pages);

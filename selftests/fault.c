@@ -403,7 +403,8 @@ static void *store_own_words(void *arg)
 
 	pthread_barrier_wait(racer->start);
 	for (page = 0; page < RACED; page++)
-		racer->words[page * (PAGE / 8) + racer->number] = page * THREADS + racer->number + 1;
+		racer->words[page * (PAGE / 8) + racer->number] =
+			page * THREADS + racer->number + 1;
 	return NULL;
 }
 

@@ -30,7 +30,12 @@ try() {
 	return $status
 }
 
-load() { try insmod "$VMLAB_KO" "$@"; }
+# Without the module everything that follows would only write a file called /dev/vmlab.
+load() {
+	try insmod "$VMLAB_KO" "$@" && return
+	echo "Bail out! the module does not load"
+	exit 1
+}
 
 unload() { try rmmod vmlab; }
 
@@ -93,7 +98,8 @@ done
 point $status "bad pool_mb is EINVAL"
 refused "Invalid parameters" pool_mb=8 policy=best
 point $? "an unknown policy is EINVAL"
-refused "No such file or directory" pool_mb=8 swap=/dev/vmlab-none
+# insmod's words for ENOENT.
+refused "Unknown symbol in module" pool_mb=8 swap=/dev/vmlab-none
 point $? "a missing swap device is ENOENT"
 if [[ -n $disk ]]; then
 	dd if=/dev/zero of="$disk" bs=4096 count=1 2>/dev/null
@@ -189,6 +195,7 @@ for number in range(16, len(fds) + 1, 16):
     want = b"%d" % number
     if os.pread(fds[number - 1], len(want), 4096) != want:
         sys.exit(f"object {number} has other bytes")
+os.close(fds.pop())
 with open("/sys/kernel/debug/vmlab/objects") as table:
     if len(table.readlines()) != len(fds) + 1:
         sys.exit("the table of objects is incomplete")
@@ -202,7 +209,8 @@ unload
 status=0
 modules=$(lsmod | wc -l)
 for ((round = 1; round <= 200; round++)); do
-	if ! load pool_mb=4 || ! printf 'some bytes' | dd of=/dev/vmlab bs=4096 2>/dev/null || ! unload; then
+	load pool_mb=4
+	if ! printf 'some bytes' | dd of=/dev/vmlab bs=4096 2>/dev/null || ! unload; then
 		echo "# in round $round"
 		status=1
 		break

@@ -61,7 +61,8 @@ TEST_F_TIMEOUT(sparse, a_page_in_every_leaf, 60)
 
 	for (i = 0; i < touched; i++) {
 		page_fill(page, TAG, i, 1);
-		ASSERT_EQ(PAGE, pwrite(self->fd, page, PAGE, i * LEAF_BYTES + i % LEAF_PAGES * PAGE));
+		ASSERT_EQ(PAGE, pwrite(self->fd, page, PAGE,
+				       i * LEAF_BYTES + i % LEAF_PAGES * PAGE));
 	}
 	ASSERT_EQ(0, object_info(self->fd, &info));
 	EXPECT_EQ(touched, info.leaf_pages);

@@ -23,7 +23,7 @@ struct header {
 	char uuid[16];
 	char label[16];
 	uint32_t padding[117];
-	uint32_t badpages[1];
+	uint32_t badpages[3];
 };
 
 union first_page {
@@ -268,7 +268,7 @@ TEST_F(swapon, commands)
 	EXPECT_EQ(EFAULT, errno);
 	close(fd);
 	/* Blanks around are fine, and so is a priority. */
-	EXPECT_EQ(0, debugfs_write("swap", "  on   %s\t7 \n", self->disk));
+	EXPECT_EQ(0, debugfs_write("swap", "  on   %s\t7  ", self->disk));
 	EXPECT_EQ(7, swap_field(self->disk, "Priority"));
 	EXPECT_EQ(0, debugfs_write("swap", "off %s", self->disk));
 }

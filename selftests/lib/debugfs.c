@@ -17,7 +17,7 @@ static unsigned long first_mb[MAX_NODES];
 
 bool under_pressure(void)
 {
-	return getenv("VMLAB_PRESSURE") != NULL;
+	return getenv("VMLAB_PRESSURE");
 }
 
 /* The bytes read, with a 0 behind them, or -errno. */
@@ -78,7 +78,7 @@ uint64_t counter(const char *name)
 	while ((line = strsep(&rest, "\n")))
 		if (!strncmp(line, name, length) && line[length] == ' ')
 			return strtoull(line + length, NULL, 10);
-	die("stats has no counter %s", name);
+	die("stats has no line %s", name);
 }
 
 static bool has_node(int node)
@@ -131,7 +131,7 @@ unsigned long pool_mb(int node)
 {
 	char name[32], text[64];
 
-	snprintf(name, sizeof(name), "node%d/pool_mb", node);
+	snprintf(name, sizeof(name), "node%d/%s", node, "pool_mb");
 	if (debugfs_read(name, text, sizeof(text)) < 0)
 		die("debugfs %s: %m", name);
 	return strtoul(text, NULL, 10);
@@ -141,7 +141,7 @@ int pool_resize(int node, unsigned long mb)
 {
 	char name[32];
 
-	snprintf(name, sizeof(name), "node%d/pool_mb", node);
+	snprintf(name, sizeof(name), "node%d/%s", node, "pool_mb");
 	return debugfs_write(name, "%lu\n", mb);
 }
 
