@@ -399,11 +399,13 @@ static void vmlab_fault_around(struct vmlab_fault *f, struct vmlab_leaf *leaf)
 
 static void vmlab_fault_touch(struct vmlab_fault *f, struct vmlab_frame *frame)
 {
+	struct vmlab_leaf *leaf = f->slot.leaf;
+
 	if (!(frame->flags & VMLAB_FRAME_READAHEAD))
 		return;
 	frame->flags &= ~VMLAB_FRAME_READAHEAD;
 	vmlab_count(f->obj->vm, swap_readahead_hit, 1);
-	WRITE_ONCE(f->obj->ra_hits, READ_ONCE(f->obj->ra_hits) + 1);
+	WRITE_ONCE(leaf->ra_hits, READ_ONCE(leaf->ra_hits) + 1);
 }
 
 /*
@@ -462,7 +464,7 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 		vmlab_slot_unlock(&f->slot);
 		return vmlab_fault_get_frame(f);
 	}
-	window = vmlab_swapin_window(f->obj, f->pgoff, f->vmf->vma);
+	window = vmlab_swapin_window(&f->slot, f->vmf->vma);
 	in = vmlab_swapin_start(f->obj, &f->slot, &f->spare, window);
 	f->kind = VMLAB_FAULT_SWAP;
 	vmlab_count(f->obj->vm, fault_swap, 1);
@@ -502,7 +504,7 @@ static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
 		if (f->mkwrite)
 			return vmlab_mkwrite_refault(f);
 		vmlab_fault_put_spare(f);
-		return vmlab_leaf_create(f->obj, f->pgoff) ? vmlab_fault_error(f) :
+		return vmlab_leaf_create(f->obj, f->pgoff, 0) ? vmlab_fault_error(f) :
 							     VMLAB_FAULT_AGAIN;
 	}
 	vmlab_slot_track(&f->slot);

@@ -207,11 +207,12 @@ static void vmlab_leaf_inherit_run(struct vmlab_object *obj, struct vmlab_leaf *
  * vmlab_leaf_create() - make sure that a page has a leaf
  * @obj: the object
  * @pgoff: the page's index
+ * @flags: VMLAB_ALLOC_NO_OOM or 0
  *
  * Context: may sleep and reclaim; no slot locked.
  * Return: 0 (also when it has one already), -ENOMEM, or -EINTR on a fatal signal.
  */
-int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff)
+int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 {
 	struct vmlab_lineage *lineage = obj->lineage;
 	struct vmlab_leaf *leaf;
@@ -222,7 +223,7 @@ int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff)
 		vmlab_count(obj->vm, alloc_fail, 1);
 		return -ENOMEM;
 	}
-	err = vmlab_frame_get(lineage, vmlab_numa_node(obj->vm), VMLAB_ALLOC_ZERO,
+	err = vmlab_frame_get(lineage, vmlab_numa_node(obj->vm), VMLAB_ALLOC_ZERO | flags,
 			      &leaf->frame);
 	if (err)
 		goto free_leaf;

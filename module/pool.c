@@ -296,8 +296,9 @@ static void vmlab_pool_put(struct vmlab_pool *pool, struct vmlab_frame *frame)
 	vmlab_chunk_relink(pool, chunk);
 }
 
-/* Preemption is off; fills this CPU's cache of the kind wanted, if it can. */
-static void vmlab_pcp_refill(struct vmlab_pool *pool, struct vmlab_pcp *pcp, bool zeroed)
+/* Preemption is off; fills this CPU's cache from the stock or from the chunks. */
+static void vmlab_pcp_refill(struct vmlab_pool *pool, struct vmlab_pcp *pcp, bool zeroed,
+			     bool want_zero)
 {
 	unsigned long low = vmlab_watermark(pool, READ_ONCE(pool->vm->watermark_low));
 	unsigned long nr_free;
@@ -310,7 +311,7 @@ static void vmlab_pcp_refill(struct vmlab_pool *pool, struct vmlab_pcp *pcp, boo
 	else
 		pcp->nr = vmlab_pool_take(pool, pcp->frames, pool->pcp_batch);
 	nr_free = pool->nr_free;
-	zero_wanted = zeroed && pool->nr_stock < pool->pcp_batch;
+	zero_wanted = want_zero && pool->nr_stock < pool->pcp_batch;
 	spin_unlock(&pool->lock);
 
 	if (nr_free < low)
@@ -324,17 +325,17 @@ static struct vmlab_frame *vmlab_pcp_take(struct vmlab_pool *pool, struct vmlab_
 {
 	if (want_zero) {
 		if (!pcp->nr_zeroed && READ_ONCE(pool->nr_stock))
-			vmlab_pcp_refill(pool, pcp, true);
+			vmlab_pcp_refill(pool, pcp, true, want_zero);
 		if (pcp->nr_zeroed)
 			return pcp->zeroed[--pcp->nr_zeroed];
 	}
 	if (!pcp->nr)
-		vmlab_pcp_refill(pool, pcp, false);
+		vmlab_pcp_refill(pool, pcp, false, want_zero);
 	if (pcp->nr)
 		return pcp->frames[--pcp->nr];
 	/* The last frames of a full pool may be in the stock. */
 	if (!pcp->nr_zeroed && READ_ONCE(pool->nr_stock))
-		vmlab_pcp_refill(pool, pcp, true);
+		vmlab_pcp_refill(pool, pcp, true, want_zero);
 	if (pcp->nr_zeroed)
 		return pcp->zeroed[--pcp->nr_zeroed];
 	return NULL;

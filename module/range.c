@@ -97,9 +97,12 @@ static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
 	return 0;
 }
 
+/*
+ * For calls, which can report an error: nobody is killed to make room for them, as the
+ * OOM policy may do for a fault.
+ */
 static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool create,
-				  unsigned int readahead, unsigned int flags,
-				  struct vmlab_slot *slot)
+				  unsigned int readahead, struct vmlab_slot *slot)
 {
 	struct vmlab_frame *spare = NULL;
 	int err;
@@ -107,11 +110,7 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool crea
 	for (;;) {
 		err = vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_KILLABLE, slot);
 		if (err == -ENOENT && create) {
-			/* Not kept where vm->activity may be let go, see vmlab_oom(). */
-			if (spare)
-				vmlab_frame_unget(obj->lineage, spare);
-			spare = NULL;
-			err = vmlab_leaf_create(obj, pgoff);
+			err = vmlab_leaf_create(obj, pgoff, VMLAB_ALLOC_NO_OOM);
 			if (!err)
 				continue;
 		}
@@ -124,7 +123,7 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool crea
 		if (err != -EAGAIN)
 			break;
 		err = vmlab_frame_get(obj->lineage, vmlab_numa_node(obj->vm),
-				      VMLAB_ALLOC_ZERO | flags, &spare);
+				      VMLAB_ALLOC_ZERO | VMLAB_ALLOC_NO_OOM, &spare);
 		if (err)
 			break;
 	}
@@ -146,22 +145,7 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool crea
 int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, bool create,
 			    struct vmlab_slot *slot)
 {
-	return vmlab_slot_lock_filled(obj, pgoff, create, 0, 0, slot);
-}
-
-/**
- * vmlab_slot_lock_back() - bring a page back for swapoff
- * @obj: the object
- * @pgoff: the page
- * @slot: out: locked, naming a frame
- *
- * Like vmlab_slot_lock_present(), but nobody is killed for it: then swapoff fails.
- *
- * Return: 0; -ENOENT: a hole by now; -ENOMEM; -EIO; -EINTR on a fatal signal.
- */
-int vmlab_slot_lock_back(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot)
-{
-	return vmlab_slot_lock_filled(obj, pgoff, false, 0, VMLAB_ALLOC_NO_OOM, slot);
+	return vmlab_slot_lock_filled(obj, pgoff, create, 0, slot);
 }
 
 /* What discard does with one leaf: its slots from @from to @to, in one flush. */
@@ -169,7 +153,7 @@ struct vmlab_discard {
 	DECLARE_BITMAP(locked, VMLAB_LEAF_SLOTS);
 	DECLARE_BITMAP(mapped, VMLAB_LEAF_SLOTS);
 	DECLARE_BITMAP(busy, VMLAB_LEAF_SLOTS);
-	bool pinned;
+	unsigned int pinned;
 };
 
 /* Locks all that can be had at once; the caller keeps the leaf by RCU. */
@@ -190,7 +174,7 @@ static void vmlab_discard_lock(struct vmlab_leaf *leaf, unsigned int from, unsig
 		if (vmlab_word_is_empty(word))
 			continue;
 		if (word & VMLAB_SLOT_PINNED) {
-			d->pinned = true;
+			d->pinned++;
 			continue;
 		}
 		leaf->words[i] |= VMLAB_SLOT_LOCKED;
@@ -222,32 +206,30 @@ static void vmlab_discard_locked(struct vmlab_object *obj, struct vmlab_leaf *le
 	}
 }
 
-/* One that was busy: wait for it. */
-static int vmlab_discard_one(struct vmlab_object *obj, u64 pgoff)
+/* One that was busy: wait for it.  False when it is pinned. */
+static bool vmlab_discard_one(struct vmlab_object *obj, u64 pgoff)
 {
 	struct vmlab_slot slot;
-	int err = 0;
+	bool pinned;
 
 	if (vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_WAIT, &slot))
-		return 0;
-	if (slot.word & VMLAB_SLOT_PINNED) {
-		err = -EBUSY;
-	} else if (!vmlab_word_is_empty(slot.word)) {
+		return true;
+	pinned = slot.word & VMLAB_SLOT_PINNED;
+	if (!pinned && !vmlab_word_is_empty(slot.word)) {
 		if (vmlab_word_is_frame(slot.word))
 			vmlab_rmap_unmap_page(obj->lineage, slot.leaf, slot.index);
 		vmlab_slot_drop(&slot);
 	}
 	vmlab_slot_unlock(&slot);
-	return err;
+	return !pinned;
 }
 
 static int vmlab_discard_leaf(struct vmlab_object *obj, u64 index, unsigned int from,
-			      unsigned int to)
+			      unsigned int to, u64 *pinned)
 {
 	struct vmlab_discard d;
 	struct vmlab_leaf *leaf;
 	unsigned int i;
-	int err = 0;
 
 	rcu_read_lock();
 	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
@@ -259,13 +241,11 @@ static int vmlab_discard_leaf(struct vmlab_object *obj, u64 index, unsigned int 
 	rcu_read_unlock();
 	vmlab_count(obj->vm, discard_pages, bitmap_weight(d.locked, VMLAB_LEAF_SLOTS));
 	vmlab_discard_locked(obj, leaf, &d);
-	if (d.pinned)
-		err = -EBUSY;
 	for_each_set_bit(i, d.busy, VMLAB_LEAF_SLOTS)
-		if (vmlab_discard_one(obj, (index << VMLAB_LEAF_SHIFT) + i))
-			err = -EBUSY;
+		d.pinned += !vmlab_discard_one(obj, (index << VMLAB_LEAF_SHIFT) + i);
 	vmlab_leaf_reap(obj, index);
-	return err;
+	*pinned += d.pinned;
+	return 0;
 }
 
 /* The part of a leaf that lies in a range of pages. */
@@ -298,25 +278,18 @@ static int vmlab_range_leaves(struct vmlab_object *obj, u64 first, u64 nr,
 {
 	u64 index = first >> VMLAB_LEAF_SHIFT, last = first + nr - 1;
 	unsigned int from, to;
-	int err = 0, ret;
+	int err;
 
 	for (; nr && vmlab_range_next_leaf(obj, &index, last); index++) {
 		vmlab_range_clip(index, first, last, &from, &to);
 		percpu_down_read(&obj->vm->activity);
-		ret = fn(obj, index, from, to, done);
+		err = fn(obj, index, from, to, done);
 		percpu_up_read(&obj->vm->activity);
-		if (ret && ret != -EBUSY)
-			return ret;
-		err = ret ? : err;
+		if (err)
+			return err;
 		cond_resched();
 	}
-	return err;
-}
-
-static int vmlab_range_discard_fn(struct vmlab_object *obj, u64 index, unsigned int from,
-				  unsigned int to, u64 *done)
-{
-	return vmlab_discard_leaf(obj, index, from, to);
+	return 0;
 }
 
 /**
@@ -331,10 +304,11 @@ static int vmlab_range_discard_fn(struct vmlab_object *obj, u64 index, unsigned 
  */
 int vmlab_range_discard(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 {
-	int err = vmlab_range_leaves(obj, first, nr, vmlab_range_discard_fn, NULL);
+	u64 pinned = 0;
 
-	*done = err ? 0 : nr;
-	return err;
+	vmlab_range_leaves(obj, first, nr, vmlab_discard_leaf, &pinned);
+	*done = nr - pinned;
+	return pinned ? -EBUSY : 0;
 }
 
 static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned int from,
@@ -406,7 +380,7 @@ int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 	for (i = 0, *done = 0; i < nr; i++, ++*done) {
 		percpu_down_read(&obj->vm->activity);
 		err = vmlab_slot_lock_filled(obj, first + i, true,
-					     vmlab_range_ahead(first + i, first + nr), 0, &slot);
+					     vmlab_range_ahead(first + i, first + nr), &slot);
 		if (!err)
 			vmlab_slot_unlock(&slot);
 		percpu_up_read(&obj->vm->activity);
@@ -439,8 +413,7 @@ static int vmlab_pin_one(struct vmlab_object *obj, u64 pgoff, u64 end)
 	struct vmlab_slot slot;
 	int err;
 
-	err = vmlab_slot_lock_filled(obj, pgoff, true, vmlab_range_ahead(pgoff, end), 0,
-				     &slot);
+	err = vmlab_slot_lock_filled(obj, pgoff, true, vmlab_range_ahead(pgoff, end), &slot);
 	if (err)
 		return err;
 	if (!(slot.word & VMLAB_SLOT_PINNED)) {
@@ -530,8 +503,7 @@ static int vmlab_range_willneed_fn(struct vmlab_object *obj, u64 index, unsigned
 
 	for (i = from; i <= to; i++) {
 		err = vmlab_slot_lock_filled(obj, base + i, false,
-					     vmlab_range_ahead(base + i, base + to + 1),
-					     VMLAB_ALLOC_NO_OOM, &slot);
+					     vmlab_range_ahead(base + i, base + to + 1), &slot);
 		if (!err)
 			vmlab_slot_unlock(&slot);
 		else if (err != -ENOENT)

@@ -13,41 +13,64 @@
 #include "trace.h"
 #include "vmlab.h"
 
+/* A stream of faults goes on across leaves: what the leaf before says of it. */
+static void vmlab_swapin_inherit(struct vmlab_leaf *leaf)
+{
+	struct vmlab_leaf *prev;
+
+	if (!leaf->index)
+		return;
+	rcu_read_lock();
+	prev = vmlab_leaf_lookup(leaf->object, (leaf->index - 1) << VMLAB_LEAF_SHIFT);
+	if (prev && READ_ONCE(prev->ra_nr) &&
+	    READ_ONCE(prev->ra_start) + READ_ONCE(prev->ra_nr) == VMLAB_LEAF_SLOTS) {
+		WRITE_ONCE(leaf->ra_hits, READ_ONCE(prev->ra_hits));
+		WRITE_ONCE(leaf->ra_nr, READ_ONCE(prev->ra_nr));
+		WRITE_ONCE(leaf->ra_start, 0);
+	}
+	rcu_read_unlock();
+}
+
 /**
  * vmlab_swapin_window() - how many pages to read ahead of a fault
- * @obj: the object
- * @pgoff: the page that is read in any case
- * @vma: where the fault is, for its advice; NULL: none
+ * @slot: the page that is read in any case, locked
+ * @vma: where the fault is, for its advice
  *
  * The size follows the use made of the last window, by the rule of the kernel's
  * own swap read-ahead (__swapin_nr_pages() in mm/swap_state.c): as many as were
  * used, rounded up; never less than half of the last; nothing for the first fault
- * off the path.  Racing faults may spoil the figures, never more.
+ * off the path.  Each leaf has a window of its own, so that a program may go through
+ * several places at once.  Racing faults may spoil the figures, never more.
  *
  * Context: any.
  * Return: pages, 0 to VMLAB_RA_MAX - 1.
  */
-unsigned int vmlab_swapin_window(struct vmlab_object *obj, u64 pgoff,
-				 struct vm_area_struct *vma)
+unsigned int vmlab_swapin_window(struct vmlab_slot *slot, struct vm_area_struct *vma)
 {
-	u64 start = READ_ONCE(obj->ra_start);
-	unsigned int last = READ_ONCE(obj->ra_nr);
-	unsigned int hits = xchg(&obj->ra_hits, 0);
-	bool adjacent = pgoff == start + last || pgoff + 1 == start;
-	unsigned int pages;
+	struct vmlab_leaf *leaf = slot->leaf;
+	unsigned int index = slot->index, last, hits, start, pages;
+	bool adjacent;
 
-	if (vma && (vma->vm_flags & VM_RAND_READ))
+	if (vma->vm_flags & VM_RAND_READ)
 		return 0;
-	if (vma && (vma->vm_flags & VM_SEQ_READ))
+	if (vma->vm_flags & VM_SEQ_READ)
 		return VMLAB_RA_MAX - 1;
+	if (!index)
+		vmlab_swapin_inherit(leaf);
+	start = READ_ONCE(leaf->ra_start);
+	last = READ_ONCE(leaf->ra_nr);
+	hits = READ_ONCE(leaf->ra_hits);
+	adjacent = last && (index == start + last || index + 1 == start || !index);
 	if (!hits && !adjacent)
 		pages = 1;
 	else
 		pages = max_t(unsigned int, roundup_pow_of_two(hits + 2), 4);
 	pages = clamp(pages, last / 2, (unsigned int)VMLAB_RA_MAX);
-	WRITE_ONCE(obj->ra_start, pgoff);
-	WRITE_ONCE(obj->ra_nr, max(pages, 1U));
-	return pages ? pages - 1 : 0;
+	pages = clamp(pages, 1U, VMLAB_LEAF_SLOTS - index);
+	WRITE_ONCE(leaf->ra_hits, 0);
+	WRITE_ONCE(leaf->ra_start, index);
+	WRITE_ONCE(leaf->ra_nr, pages);
+	return pages - 1;
 }
 
 static void vmlab_swapin_add(struct vmlab_swapin *in, const struct vmlab_slot *slot,
@@ -71,9 +94,9 @@ static bool vmlab_swapin_add_next(struct vmlab_object *obj, struct vmlab_swapin 
 
 	if (first->index + n >= VMLAB_LEAF_SLOTS)
 		return false;
-	/* Guesses must not push out pages that are known to be used. */
+	/* Guesses must not be what brings the pool down to direct reclaim. */
 	if (vmlab_pool_free_frames(pool) <
-	    vmlab_watermark(pool, READ_ONCE(obj->vm->watermark_low)))
+	    vmlab_watermark(pool, READ_ONCE(obj->vm->watermark_low)) / 2)
 		return false;
 	if (!vmlab_slot_trylock_in(first->leaf, first->index + n, &slot))
 		return false;

@@ -166,6 +166,9 @@ static inline unsigned long vmlab_entry_word(u64 entry)
  * @waiters:	someone sleeps until a slot is unlocked
  * @seq_next:	slot that continues the run of sequential write faults
  * @seq_run:	length of that run in pages, saturating
+ * @ra_start:	slot where the last read-ahead window began
+ * @ra_nr:	its pages
+ * @ra_hits:	pages read ahead that were used since it was sized
  * @nr_faults:	faults that found work here
  * @words:	the slots; they live in @frame
  * @frame:	a frame of the pool, state LEAF
@@ -185,6 +188,9 @@ struct vmlab_leaf {
 	bool			waiters;
 	u16			seq_next;
 	u16			seq_run;
+	u16			ra_start;
+	u16			ra_nr;
+	u16			ra_hits;
 	u64			nr_faults;
 	unsigned long		*words;
 	struct vmlab_frame	*frame;
@@ -226,9 +232,6 @@ struct vmlab_slot {
  * @swap_ins:	pages read from swap
  * @swap_outs:	pages written to swap
  * @evictions:	pages whose frame was taken
- * @ra_start:	first page of the last read-ahead window
- * @ra_nr:	pages in it
- * @ra_hits:	pages of read-ahead windows used since the last one was sized
  * @rcu:	freed after a grace period
  */
 struct vmlab_object {
@@ -245,9 +248,6 @@ struct vmlab_object {
 	atomic64_t		swap_ins;
 	atomic64_t		swap_outs;
 	atomic64_t		evictions;
-	u64			ra_start;
-	u32			ra_nr;
-	u32			ra_hits;
 	struct rcu_head		rcu;
 };
 
@@ -488,7 +488,7 @@ int vmlab_leaf_init(void);
 void vmlab_leaf_exit(void);
 struct vmlab_leaf *vmlab_leaf_lookup(struct vmlab_object *obj, u64 pgoff);
 struct vmlab_leaf *vmlab_leaf_next(struct vmlab_object *obj, u64 *index, u64 last);
-int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff);
+int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff, unsigned int flags);
 void vmlab_leaf_reap(struct vmlab_object *obj, u64 index);
 void vmlab_leaf_move(struct vmlab_frame *from, struct vmlab_frame *to);
 int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff);
@@ -522,7 +522,6 @@ int vmlab_range_unpin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_willneed(struct vmlab_object *obj, u64 first, u64 nr);
 int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, bool create,
 			    struct vmlab_slot *slot);
-int vmlab_slot_lock_back(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot);
 void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot);
 void vmlab_slot_dirty(struct vmlab_slot *slot);
 void vmlab_slot_drop(struct vmlab_slot *slot);
@@ -727,8 +726,7 @@ struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
 					unsigned int readahead);
 int vmlab_swapin_finish(struct vmlab_object *obj, struct vmlab_swapin *in,
 			struct vmlab_slot *slot);
-unsigned int vmlab_swapin_window(struct vmlab_object *obj, u64 pgoff,
-				 struct vm_area_struct *vma);
+unsigned int vmlab_swapin_window(struct vmlab_slot *slot, struct vm_area_struct *vma);
 
 /* oom.c */
 int vmlab_oom_init(struct vmlab *vm);

@@ -106,8 +106,8 @@ struct vmlab_ioc_range {
  * @used_pages:	out: frames in use now
  *
  * A lineage at its limit evicts its own pages first; when it cannot, a fault
- * gets SIGBUS and a call ENOMEM.  A limit below what is used evicts at once,
- * as far as that goes, and is set all the same.
+ * gets SIGBUS, write() ENOSPC and an ioctl ENOMEM.  A limit below what is used
+ * evicts at once, as far as that goes, and is set all the same.
  */
 struct vmlab_ioc_limit {
 	__u32 size;

@@ -15,7 +15,7 @@ REPORTS = (
     (status.WARN, r"BUG: (KASAN|KCSAN|KMSAN|KFENCE)|UBSAN:|kmemleak: \d+ new suspected"),
     (status.WARN, r"possible (recursive|irq lock inversion|circular)|circular locking dependency|INFO: inconsistent lock"),
     (status.WARN, r"suspicious RCU usage|bad unlock balance|held lock freed|lock held when returning|Invalid wait context"),
-    (status.WARN, r"(SOFTIRQ|HARDIRQ|[A-Z]+)-safe -> .*-unsafe lock order|INFO: lockdep is turned off|MAX_LOCK"),
+    (status.WARN, r"(SOFTIRQ|HARDIRQ|[A-Z]+)-safe -> .*-unsafe lock order|INFO: lockdep is turned off|MAX_LOCK\w+ too low"),
     (status.WARN, r"BUG: (sleeping function|scheduling while atomic|workqueue leaked|using smp_processor_id)"),
     (status.WARN, r"DEBUG_LOCKS_WARN_ON|ODEBUG:|BUG: Bad (page|rss)|Bad page (state|map)|BUG .*: .*(Redzone|Poison|Objects remaining)"),
     (status.WARN, r"WARNING: |Kernel panic - not syncing: (kernel: )?panic_on_warn"),
