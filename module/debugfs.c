@@ -398,8 +398,7 @@ VMLAB_RW_FILE(vmlab_watermark_high);
 
 static int vmlab_swap_file_show(struct seq_file *m, void *unused)
 {
-	vmlab_swap_show(m->private, m);
-	return 0;
+	return vmlab_swap_show(m->private, m);
 }
 
 /* Cuts the next word off; NULL when there is none. */

@@ -26,7 +26,7 @@ struct vmlab_batch *vmlab_batch_alloc(struct vmlab *vm)
 	struct vmlab_batch *batch = mempool_alloc(vm->batches, GFP_NOIO);
 
 	batch->nr = 0;
-	batch->nr_busy = 0;
+	batch->all_failed = false;
 	batch->dirty_quota = VMLAB_BATCH;
 	batch->clean_quota = VMLAB_BATCH;
 	return batch;
@@ -80,18 +80,15 @@ bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *linea
 
 /* Finds the slot that names a frame and locks it, if it is free.  RCU. */
 static bool vmlab_frame_trylock_slot(struct vmlab_lineage *lineage,
-				     struct vmlab_frame *frame, struct vmlab_slot *slot,
-				     unsigned int *busy)
+				     struct vmlab_frame *frame, struct vmlab_slot *slot)
 {
 	u64 pgoff = READ_ONCE(frame->pgoff);
 	struct vmlab_leaf *leaf;
 
 	for (leaf = xa_load(&lineage->leaves, pgoff >> VMLAB_LEAF_SHIFT); leaf;
 	     leaf = rcu_dereference(leaf->next)) {
-		if (!vmlab_slot_trylock_in(leaf, pgoff & (VMLAB_LEAF_SLOTS - 1), slot)) {
-			++*busy;
+		if (!vmlab_slot_trylock_in(leaf, pgoff & (VMLAB_LEAF_SLOTS - 1), slot))
 			continue;
-		}
 		if (vmlab_word_is_frame(slot->word) && vmlab_word_frame(slot->word) == frame)
 			return true;
 		vmlab_slot_unlock(slot);
@@ -120,7 +117,7 @@ bool vmlab_evict_add(struct vmlab *vm, struct vmlab_batch *batch,
 		rcu_read_unlock();
 		return false;
 	}
-	if (vmlab_frame_trylock_slot(lineage, frame, &slot, &batch->nr_busy)) {
+	if (vmlab_frame_trylock_slot(lineage, frame, &slot)) {
 		added = vmlab_evict_add_slot(batch, lineage, &slot);
 		if (!added)
 			vmlab_slot_unlock(&slot);
@@ -173,6 +170,7 @@ static void vmlab_evict_find_room(struct vmlab *vm, struct vmlab_batch *batch)
 			run--;
 			dirty--;
 		}
+		atomic_inc(&victim->lineage->nr_evicting);
 		if (kept != i)
 			batch->victims[kept] = *victim;
 		kept++;
@@ -267,10 +265,11 @@ static void vmlab_evict_undo(struct vmlab *vm, struct vmlab_victim *victim)
  */
 unsigned int vmlab_evict(struct vmlab *vm, struct vmlab_batch *batch)
 {
-	unsigned int i, written = 0, evicted = 0;
+	unsigned int i, written = 0, failed = 0, evicted = 0;
 
 	sort(batch->victims, batch->nr, sizeof(batch->victims[0]), vmlab_victim_cmp, NULL);
 	vmlab_evict_find_room(vm, batch);
+	atomic_add(batch->nr, &vm->nr_evicting);
 	for (i = 0; i < batch->nr;)
 		i = vmlab_evict_unmap_lineage(batch, i);
 	vmlab_evict_write(vm, batch);
@@ -285,12 +284,17 @@ unsigned int vmlab_evict(struct vmlab *vm, struct vmlab_batch *batch)
 		}
 		if (error) {
 			vmlab_evict_undo(vm, victim);
+			failed++;
 		} else {
 			vmlab_evict_commit(vm, victim);
 			evicted++;
 		}
+		atomic_dec(&victim->lineage->nr_evicting);
 		vmlab_victim_release(victim);
 	}
+	atomic_long_add(evicted, &vm->nr_evicted);
+	atomic_sub(batch->nr, &vm->nr_evicting);
+	batch->all_failed = failed && failed == written;
 	batch->nr = 0;
 	vmlab_count(vm, evict, evicted);
 	return evicted;

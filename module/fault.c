@@ -533,9 +533,16 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 
 	trace_fault_enter(id, f.addr, f.pgoff, f.write);
 	percpu_down_read(&f.obj->vm->activity);
-	do {
+	for (;;) {
 		ret = vmlab_fault_prepare_tables(&f) ? VM_FAULT_OOM : vmlab_fault_once(&f);
-	} while (ret == VMLAB_FAULT_AGAIN);
+		if (ret != VMLAB_FAULT_AGAIN)
+			break;
+		if (fatal_signal_pending(current)) {
+			ret = vmlab_fault_error(&f);
+			break;
+		}
+		cond_resched();
+	}
 	vmlab_fault_put_spare(&f);
 	percpu_up_read(&f.obj->vm->activity);
 	trace_fault_exit(id, f.addr, f.pgoff, f.kind, f.node, (__force unsigned int)ret);

@@ -5,7 +5,6 @@
  * Owns the rules at the head of uapi/vmlab.h.  Behind it ranges are in pages, within
  * the object, and do not wrap; what is done with them is done elsewhere.
  */
-#include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
 #include "vmlab.h"
@@ -103,24 +102,6 @@ static long vmlab_ioctl_range(struct vmlab_object *obj, void __user *arg,
 	return err;
 }
 
-/* Evicts what is above a limit just set; as far as that goes. */
-static void vmlab_enforce_limit(struct vmlab_lineage *lineage)
-{
-	unsigned long limit = READ_ONCE(lineage->limit);
-	long freed = 1;
-
-	while (limit && freed && atomic_long_read(&lineage->nr_frames) > (long)limit) {
-		percpu_down_read(&lineage->vm->activity);
-		freed = vmlab_reclaim_lineage(lineage, VMLAB_BATCH / 2);
-		percpu_up_read(&lineage->vm->activity);
-		if (fatal_signal_pending(current))
-			return;
-		if (freed < 0)
-			schedule_timeout_killable(1);
-		cond_resched();
-	}
-}
-
 static long vmlab_ioctl_limit(struct vmlab_object *obj, void __user *arg)
 {
 	struct vmlab_lineage *lineage = obj->lineage;
@@ -133,7 +114,7 @@ static long vmlab_ioctl_limit(struct vmlab_object *obj, void __user *arg)
 		return -EINVAL;
 	if (limit.flags & VMLAB_LIMIT_SET) {
 		WRITE_ONCE(lineage->limit, limit.limit_pages);
-		vmlab_enforce_limit(lineage);
+		vmlab_reclaim_to_limit(lineage);
 	}
 	limit.limit_pages = READ_ONCE(lineage->limit);
 	limit.used_pages = atomic_long_read(&lineage->nr_frames);

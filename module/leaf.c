@@ -119,6 +119,10 @@ int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff)
 	if (!entry)
 		entry = xa_cmpxchg(&obj->leaves, index, NULL, VMLAB_LEAF_ZERO_MARK,
 				   GFP_KERNEL_ACCOUNT);
+	/* An entry that was only reserved (by a leaf on its way) looks like success. */
+	if (!entry)
+		entry = xa_cmpxchg(&obj->leaves, index, XA_ZERO_ENTRY, VMLAB_LEAF_ZERO_MARK,
+				   GFP_KERNEL_ACCOUNT);
 	if (xa_is_err(entry))
 		return xa_err(entry);
 	return !entry || xa_is_value(entry);
@@ -180,13 +184,16 @@ static int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
 		err = xa_reserve(&obj->lineage->leaves, leaf->index, GFP_KERNEL_ACCOUNT);
 		if (!err)
 			err = xa_reserve(&obj->leaves, leaf->index, GFP_KERNEL_ACCOUNT);
-		if (err)
-			return err;
 		/* An old leaf's entry may have held the place, and gone with it: again. */
-		err = vmlab_leaf_try_publish(obj, leaf);
+		if (!err)
+			err = vmlab_leaf_try_publish(obj, leaf);
 		if (err != -EAGAIN)
-			return err;
+			break;
 	}
+	/* A place reserved for nothing: nothing else is given up by this. */
+	if (err)
+		xa_release(&obj->leaves, leaf->index);
+	return err;
 }
 
 /* A run of sequential stores goes on across leaves. */

@@ -234,11 +234,11 @@ void vmlab_object_destroy(struct vmlab_object *obj)
 
 	vmlab_debugfs_remove_object(obj);
 	vmlab_range_unpin(obj, 0, VMLAB_OBJECT_PAGES, &done);
-	vmlab_range_discard(obj, 0, VMLAB_OBJECT_PAGES, &done);
+	vmlab_range_clear(obj);
 	/* A leaf stays while a sweep has just locked one of its slots to look at it. */
 	while (vmlab_object_has_leaves(obj)) {
 		schedule_timeout_uninterruptible(1);
-		vmlab_range_discard(obj, 0, VMLAB_OBJECT_PAGES, &done);
+		vmlab_range_clear(obj);
 	}
 	xa_erase(&obj->vm->objects, obj->id);
 	vmlab_object_put(obj);

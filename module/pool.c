@@ -603,13 +603,15 @@ static long vmlab_pool_drain_this_cpu(void *pool)
  * vm->activity held could be to wait for verify, which waits for us.
  *
  * Context: process context, sleeps, no locks below vm->activity.
+ * Return: false when the caches stayed as they were.
  */
-void vmlab_pool_drain(struct vmlab_pool *pool)
+bool vmlab_pool_drain(struct vmlab_pool *pool)
 {
+	bool drained = cpus_read_trylock();
 	struct vmlab_frame *frame;
 	unsigned int cpu;
 
-	if (cpus_read_trylock()) {
+	if (drained) {
 		for_each_online_cpu(cpu)
 			work_on_cpu(cpu, vmlab_pool_drain_this_cpu, pool);
 		cpus_read_unlock();
@@ -618,6 +620,7 @@ void vmlab_pool_drain(struct vmlab_pool *pool)
 	while (vmlab_pool_take_zeroed(pool, &frame, 1))
 		vmlab_pool_put(pool, frame);
 	spin_unlock(&pool->lock);
+	return drained;
 }
 
 /**

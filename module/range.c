@@ -4,7 +4,8 @@
  * on one slot that they share with faults, read() and write().
  *
  * Owns no state.  It goes through a range leaf by leaf, holds vm->activity for one
- * leaf or one page at a time, and gives up on a fatal signal in between.
+ * leaf or one page at a time, and gives up on a fatal signal in between, but when an
+ * object ends.
  */
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
@@ -292,6 +293,27 @@ static int vmlab_range_leaves(struct vmlab_object *obj, u64 first, u64 nr,
 	return 0;
 }
 
+static int vmlab_discard_killable(struct vmlab_object *obj, u64 index, unsigned int from,
+				  unsigned int to, u64 *pinned)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	return vmlab_discard_leaf(obj, index, from, to, pinned);
+}
+
+/**
+ * vmlab_range_clear() - free all that an object has, at its end
+ * @obj: the object; nobody maps it, nothing is pinned
+ *
+ * Context: as vmlab_range_discard(), but no signal ends it.
+ */
+void vmlab_range_clear(struct vmlab_object *obj)
+{
+	u64 pinned = 0;
+
+	vmlab_range_leaves(obj, 0, VMLAB_OBJECT_PAGES, vmlab_discard_leaf, &pinned);
+}
+
 /**
  * vmlab_range_discard() - make a range a hole
  * @obj: the object
@@ -300,15 +322,16 @@ static int vmlab_range_leaves(struct vmlab_object *obj, u64 first, u64 nr,
  * @done: out: pages dealt with
  *
  * Context: sleeps, also for I/O under way on the pages; no locks.
- * Return: 0, or -EBUSY when pinned pages stayed.
+ * Return: 0, -EBUSY when pinned pages stayed, or -EINTR on a fatal signal.
  */
 int vmlab_range_discard(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 {
 	u64 pinned = 0;
 
-	vmlab_range_leaves(obj, first, nr, vmlab_discard_leaf, &pinned);
-	*done = nr - pinned;
-	return pinned ? -EBUSY : 0;
+	int err = vmlab_range_leaves(obj, first, nr, vmlab_discard_killable, &pinned);
+
+	*done = err ? 0 : nr - pinned;
+	return err ? : pinned ? -EBUSY : 0;
 }
 
 static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned int from,

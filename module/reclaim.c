@@ -166,11 +166,12 @@ long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 		/* Whole batches: a flush and a bio cost the same for one page as for many. */
 		freed += vmlab_reclaim_round(pool, batch, VMLAB_BATCH, total);
 		scanned += max(batch->scan.nr_scanned, 1U);
-		if (fatal_signal_pending(current))
+		/* A device that takes nothing would lose a slot for every page tried. */
+		if (batch->all_failed || fatal_signal_pending(current))
 			break;
 		cond_resched();
 	}
-	if (!freed && batch->nr_busy)
+	if (!freed && atomic_read(&pool->vm->nr_evicting))
 		freed = -EBUSY;
 	vmlab_batch_free(pool->vm, batch);
 	return freed;
@@ -247,13 +248,14 @@ long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 	long freed = 0;
 
 	vmlab_count(lineage->vm, reclaim_limit, 1);
-	while (freed < nr && laps < 3) {
+	while (freed < nr && laps < 3 && !batch->all_failed) {
 		batch->dirty_quota = VMLAB_BATCH;
 		batch->clean_quota = VMLAB_BATCH;
 		while (batch->nr + VMLAB_LIMIT_WINDOW <= VMLAB_BATCH && batch->nr < nr) {
 			if (vmlab_limit_scan(lineage, batch))
 				continue;
-			if (++laps == 3)
+			/* What the next lap finds, this batch may have locked. */
+			if (++laps == 3 || batch->nr)
 				break;
 		}
 		if (batch->nr)
@@ -262,7 +264,7 @@ long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 			break;
 		cond_resched();
 	}
-	if (!freed && batch->nr_busy)
+	if (!freed && atomic_read(&lineage->nr_evicting))
 		freed = -EBUSY;
 	vmlab_batch_free(lineage->vm, batch);
 	return freed;
@@ -301,11 +303,17 @@ void vmlab_frame_unget(struct vmlab_lineage *lineage, struct vmlab_frame *frame)
 	vmlab_lineage_uncharge(lineage, 1);
 }
 
-/*
- * Was a round of reclaim for nothing?  Frames that others are about to free are worth a
- * moment's wait, though not for ever: their I/O may hang.
+/**
+ * vmlab_reclaim_failed() - was a round of reclaim for nothing?
+ * @freed: what it returned
+ * @waits: the caller's, 0 at first
+ *
+ * Frames that others are about to free are worth a moment's wait, which is had here,
+ * though not for ever: their I/O may hang.
+ *
+ * Return: false when it is worth to go on.
  */
-static bool vmlab_reclaim_failed(long freed, unsigned int *waits)
+bool vmlab_reclaim_failed(long freed, unsigned int *waits)
 {
 	if (freed > 0) {
 		*waits = 0;
@@ -341,6 +349,29 @@ static int vmlab_charge_wait(struct vmlab_lineage *lineage)
 	return 0;
 }
 
+/**
+ * vmlab_reclaim_to_limit() - evict what a lineage has above its limit
+ * @lineage: the lineage
+ *
+ * As far as that goes: what cannot leave stays.
+ *
+ * Context: sleeps for I/O; no locks.
+ */
+void vmlab_reclaim_to_limit(struct vmlab_lineage *lineage)
+{
+	long limit = READ_ONCE(lineage->limit);
+	unsigned int waits = 0;
+	long freed;
+
+	while (limit && atomic_long_read(&lineage->nr_frames) > limit) {
+		percpu_down_read(&lineage->vm->activity);
+		freed = vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH);
+		percpu_up_read(&lineage->vm->activity);
+		if (vmlab_reclaim_failed(freed, &waits) || fatal_signal_pending(current))
+			return;
+	}
+}
+
 /* One round on the nodes in turn, until one gives something. */
 static long vmlab_reclaim_direct(struct vmlab *vm, struct vmlab_pool *wanted)
 {
@@ -355,13 +386,35 @@ static long vmlab_reclaim_direct(struct vmlab *vm, struct vmlab_pool *wanted)
 	return freed;
 }
 
-static void vmlab_drain_all(struct vmlab *vm)
+static bool vmlab_drain_all(struct vmlab *vm)
 {
+	bool all = true;
 	int nid;
 
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
 		if (vm->pools[nid])
-			vmlab_pool_drain(vm->pools[nid]);
+			all &= vmlab_pool_drain(vm->pools[nid]);
+	return all;
+}
+
+/*
+ * Nothing could be reclaimed.  Before the OOM policy is asked: have others freed
+ * something since, or may frames come back that nobody counts?
+ */
+static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained,
+				unsigned int *waits)
+{
+	if (atomic_long_read(&vm->nr_evicted) != evicted)
+		return true;
+	if (!*drained) {
+		/* The last free frames may sit in other CPUs' caches. */
+		*drained = vmlab_drain_all(vm);
+		if (*drained)
+			return true;
+	} else if (!READ_ONCE(vm->shrinking)) {
+		return false;
+	}
+	return !vmlab_reclaim_failed(-EBUSY, waits);
 }
 
 /**
@@ -405,6 +458,7 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 	struct vmlab_pool *wanted = vmlab_numa_pool(vm, nid);
 	unsigned int waits = 0;
 	bool drained = false;
+	long evicted;
 	int err;
 
 	if (!wanted)
@@ -419,14 +473,11 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 		err = -EINTR;
 		if (fatal_signal_pending(current))
 			break;
+		evicted = atomic_long_read(&vm->nr_evicted);
 		if (!vmlab_reclaim_failed(vmlab_reclaim_direct(vm, wanted), &waits))
 			continue;
-		if (!drained) {
-			/* The last free frames may sit in other CPUs' caches. */
-			vmlab_drain_all(vm);
-			drained = true;
+		if (vmlab_worth_a_retry(vm, evicted, &drained, &waits))
 			continue;
-		}
 		err = -ENOMEM;
 		if (flags & VMLAB_ALLOC_NO_OOM)
 			break;

@@ -97,30 +97,52 @@ static long vmlab_shrink_reclaim(struct vmlab_pool *pool)
 	return freed;
 }
 
+/*
+ * Is there room for what is in a chunk: on swap, or in other chunks?  Not a promise, but
+ * who asks for the impossible should not have frames taken away from others meanwhile.
+ */
+static bool vmlab_chunk_has_room(struct vmlab *vm, struct vmlab_chunk *chunk)
+{
+	unsigned long room = 0;
+	int nid;
+
+	for (nid = 0; nid < MAX_NUMNODES; nid++)
+		if (vm->pools[nid])
+			room += vmlab_pool_free_frames(vm->pools[nid]);
+	/* Unlinked already, so its own free frames are not among them. */
+	return room + vmlab_swap_free_pages(vm) >= VMLAB_CHUNK_FRAMES - chunk->nr_free;
+}
+
+static int vmlab_chunk_empty(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
+{
+	unsigned int tries = 0, waits = 0;
+
+	vmlab_pool_drain(pool);
+	if (!vmlab_chunk_has_room(pool->vm, chunk))
+		return -ENOSPC;
+	while (!vmlab_chunk_try_remove(pool, chunk)) {
+		if (vmlab_reclaim_failed(vmlab_shrink_reclaim(pool), &waits) &&
+		    ++tries == VMLAB_SHRINK_TRIES)
+			return -ENOSPC;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
 static int vmlab_chunk_remove(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 {
-	unsigned int tries = 0;
-	long freed;
-	int err = 0;
+	int err;
 
+	WRITE_ONCE(pool->vm->shrinking, true);
 	vmlab_pool_unlink_chunk(pool, chunk);
-	while (!vmlab_chunk_try_remove(pool, chunk)) {
-		freed = vmlab_shrink_reclaim(pool);
-		if (freed)
-			tries = 0;
-		else if (++tries == VMLAB_SHRINK_TRIES)
-			err = -ENOSPC;
-		if (freed == -EBUSY)
-			schedule_timeout_killable(1);
-		if (fatal_signal_pending(current))
-			err = -EINTR;
-		if (err) {
-			vmlab_pool_link_chunk(pool, chunk);
-			return err;
-		}
-	}
-	vmlab_chunk_free(chunk);
-	return 0;
+	err = vmlab_chunk_empty(pool, chunk);
+	if (err)
+		vmlab_pool_link_chunk(pool, chunk);
+	else
+		vmlab_chunk_free(chunk);
+	WRITE_ONCE(pool->vm->shrinking, false);
+	return err;
 }
 
 /**

@@ -711,15 +711,17 @@ int vmlab_swapoff(struct vmlab *vm, const char *path)
  *
  * Context: sleeps; takes vm->swap_mutex.
  */
-void vmlab_swap_show(struct vmlab *vm, struct seq_file *m)
+int vmlab_swap_show(struct vmlab *vm, struct seq_file *m)
 {
 	unsigned int kib = PAGE_SHIFT - 10;
 	struct vmlab_swap_dev *dev;
 	unsigned int i;
 
+	/* A swapoff may hold it for minutes. */
+	if (mutex_lock_killable(&vm->swap_mutex))
+		return -EINTR;
 	seq_printf(m, "%-32s%-12s%-12s%-12s%-12s%-8s%-12s%-12s%s\n", "Filename", "Type",
 		   "Size", "Used", "Priority", "Bad", "Read", "Written", "Errors");
-	mutex_lock(&vm->swap_mutex);
 	for (i = 0; i < VMLAB_SWAP_MAX_DEVS; i++) {
 		size_t start = m->count;
 
@@ -740,6 +742,7 @@ void vmlab_swap_show(struct vmlab *vm, struct seq_file *m)
 			   (u64)atomic64_read(&dev->nr_errors));
 	}
 	mutex_unlock(&vm->swap_mutex);
+	return 0;
 }
 
 /**

@@ -124,7 +124,7 @@ int vmlab_swap_init(struct vmlab *vm);
 void vmlab_swap_exit(struct vmlab *vm);
 int vmlab_swapon(struct vmlab *vm, const char *path, int priority);
 int vmlab_swapoff(struct vmlab *vm, const char *path);
-void vmlab_swap_show(struct vmlab *vm, struct seq_file *m);
+int vmlab_swap_show(struct vmlab *vm, struct seq_file *m);
 u64 vmlab_swap_free_pages(struct vmlab *vm);
 u64 vmlab_swap_used_pages(struct vmlab *vm);
 unsigned int vmlab_swap_alloc(struct vmlab *vm, unsigned int nr, u64 *first);

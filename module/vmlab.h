@@ -261,6 +261,7 @@ struct vmlab_object {
  * @leaves:	page index >> VMLAB_LEAF_SHIFT to the first of its distinct leaves
  * @nr_frames:	frames charged: resident pages and leaves
  * @limit:	bound of @nr_frames, 0: none
+ * @nr_evicting: pages with a place on swap that are on their way out
  * @hand:	where eviction for the limit goes on (page index)
  * @rcu:	freed after a grace period
  */
@@ -272,6 +273,7 @@ struct vmlab_lineage {
 	struct xarray		leaves;
 	atomic_long_t		nr_frames;
 	unsigned long		limit;
+	atomic_t		nr_evicting;
 	u64			hand;
 	struct rcu_head		rcu;
 };
@@ -383,6 +385,9 @@ enum vmlab_oom_policy {
  * @watermark_high: likewise: reclaim ends
  * @swappiness:	0 to 200
  * @oom_policy:	what to do when nothing can be reclaimed
+ * @nr_evicting: pages with a place on swap that are on their way out
+ * @nr_evicted:	pages evicted: shows those who found none that others did
+ * @shrinking:	a chunk is being emptied: its frames may come back
  * @oom:	oom.c's own
  * @swap_mutex:	swapon, swapoff
  * @swap_devs:	by device number of a swap entry.  A device stays as long as any
@@ -410,6 +415,9 @@ struct vmlab {
 	unsigned int		watermark_high;
 	unsigned int		swappiness;
 	enum vmlab_oom_policy	oom_policy;
+	atomic_t		nr_evicting;
+	atomic_long_t		nr_evicted;
+	bool			shrinking;
 	struct vmlab_oom	*oom;
 	struct mutex		swap_mutex;
 	struct vmlab_swap_dev __rcu *swap_devs[VMLAB_SWAP_MAX_DEVS];
@@ -514,6 +522,7 @@ int vmlab_slot_wait(struct vmlab_object *obj, u64 pgoff, bool killable);
 u64 vmlab_slot_pgoff(const struct vmlab_slot *slot);
 
 /* range.c */
+void vmlab_range_clear(struct vmlab_object *obj);
 int vmlab_range_discard(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_pageout(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
@@ -538,7 +547,7 @@ loff_t vmlab_seek_hole(struct vmlab_object *obj, loff_t offset);
 struct vmlab_pool *vmlab_pool_create(struct vmlab *vm, int nid);
 void vmlab_pool_destroy(struct vmlab_pool *pool);
 unsigned int vmlab_pool_add_chunks(struct vmlab_pool *pool, unsigned int nr);
-void vmlab_pool_drain(struct vmlab_pool *pool);
+bool vmlab_pool_drain(struct vmlab_pool *pool);
 void vmlab_pool_drain_cpu(struct vmlab_pool *pool, unsigned int cpu);
 unsigned long vmlab_pool_free_frames(struct vmlab_pool *pool);
 unsigned int vmlab_frame_alloc_bulk(struct vmlab_pool *pool, unsigned int flags,
@@ -647,6 +656,8 @@ void vmlab_reclaim_stop(struct vmlab_pool *pool);
 void vmlab_reclaim_wake(struct vmlab_pool *pool);
 long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr);
 long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr);
+void vmlab_reclaim_to_limit(struct vmlab_lineage *lineage);
+bool vmlab_reclaim_failed(long freed, unsigned int *waits);
 struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, int nid,
 				    unsigned int flags);
 int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
@@ -681,7 +692,7 @@ struct vmlab_victim {
  * @io:		what is written
  * @dirty_quota: how many dirty victims are taken at most
  * @clean_quota: how many clean ones
- * @nr_busy:	proposed frames whose slot somebody else had locked
+ * @all_failed: out: there were writes, and none succeeded
  * @nr:		victims taken
  * @victims:	those
  */
@@ -690,7 +701,7 @@ struct vmlab_batch {
 	struct vmlab_swap_batch	io;
 	unsigned int		dirty_quota;
 	unsigned int		clean_quota;
-	unsigned int		nr_busy;
+	bool			all_failed;
 	unsigned int		nr;
 	struct vmlab_victim	victims[VMLAB_BATCH];
 };
