@@ -100,7 +100,6 @@
 #define VMLAB_SLOT_WAITS	64
 #define VMLAB_POOL_MB_MAX	(1UL << 26)	/* 64 TiB */
 #define VMLAB_RA_MAX		64	/* pages of the largest read-ahead window */
-#define VMLAB_ERROR_LEN		160
 
 /*
  * A slot is one word:
