@@ -210,6 +210,15 @@ static int vmlab_swap_open(struct vmlab_swap_dev *dev, const char *path)
 }
 
 /*
+ * The list of bad pages.  The header declares it with one element, as structures were
+ * written before flexible arrays: a pointer keeps the compiler from believing that.
+ */
+static const u32 *vmlab_swap_bad_pages(const union swap_header *header)
+{
+	return header->info.badpages;
+}
+
+/*
  * What mkswap wrote.  Linux also takes areas of the other byte order; nobody
  * who has one on x86-64 is helped by more than being told.
  */
@@ -217,6 +226,7 @@ static int vmlab_swap_check_header(const char *path, const union swap_header *he
 				   u64 dev_pages)
 {
 	u64 nr_pages = (u64)header->info.last_page + 1;
+	const u32 *bad = vmlab_swap_bad_pages(header);
 	unsigned int i;
 
 	if (!memcmp(header->magic.magic, VMLAB_SWAP_MAGIC_OLD, VMLAB_SWAP_MAGIC_LEN))
@@ -250,11 +260,10 @@ static int vmlab_swap_check_header(const char *path, const union swap_header *he
 			"has a swap header that lists %u bad pages: run mkswap on it",
 			header->info.nr_badpages);
 	for (i = 0; i < header->info.nr_badpages; i++)
-		if (!header->info.badpages[i] ||
-		    header->info.badpages[i] > header->info.last_page)
+		if (!bad[i] || bad[i] > header->info.last_page)
 			return vmlab_swap_refuse(path, -EINVAL,
 				"lists a bad page %u of %llu: run mkswap on it",
-				header->info.badpages[i], nr_pages);
+				bad[i], nr_pages);
 	return 0;
 }
 
@@ -287,7 +296,7 @@ static int vmlab_swap_make_map(struct vmlab_swap_dev *dev, const char *path,
 
 	vmlab_swap_map_init(map, nr_slots, map->used, map->full, map->slots);
 	for (i = 0; i < header->info.nr_badpages; i++)
-		vmlab_swap_map_mark_bad(map, header->info.badpages[i]);
+		vmlab_swap_map_mark_bad(map, vmlab_swap_bad_pages(header)[i]);
 	if (!map->nr_free)
 		return vmlab_swap_refuse(path, -EINVAL, "has no page that is not bad");
 	return 0;
