@@ -293,20 +293,59 @@ static void vmlab_fault_map_new(struct vmlab_fault *f, struct vmlab_frame **fram
 	spin_unlock(ptl);
 }
 
-/* A store to a hole: a zeroed frame, and more ahead of a run. */
-static vm_fault_t vmlab_fault_store_hole(struct vmlab_fault *f)
+static vm_fault_t vmlab_fault_stored(struct vmlab_fault *f, struct vmlab_frame *frame,
+				     unsigned int nr)
+{
+	vmlab_fault_note_run(f, nr);
+	f->kind = VMLAB_FAULT_ZERO;
+	f->node = vmlab_frame_nid(frame);
+	vmlab_count(f->obj->vm, fault_zero, 1);
+	f->slot.word = vmlab_frame_word(frame);
+	vmlab_fault_unlock(f);
+	return VM_FAULT_NOPAGE;
+}
+
+static void vmlab_fault_commit_new(struct vmlab_fault *f, struct vmlab_frame *frame, u64 pgoff)
+{
+	frame->flags = VMLAB_FRAME_DIRTY;
+	vmlab_frame_commit(frame, f->obj->lineage, pgoff);
+}
+
+/*
+ * A store that goes on with a run: frames for holes ahead too.  Apart from the store of
+ * one page, because kernels that zero the stack would pay for these arrays each time.
+ */
+static noinline vm_fault_t vmlab_fault_store_run(struct vmlab_fault *f,
+						 struct vmlab_frame *frame,
+						 unsigned int ahead)
 {
 	struct vmlab_frame *frames[1 + VMLAB_AHEAD_MAX];
 	unsigned long words[1 + VMLAB_AHEAD_MAX];
-	struct vmlab_lineage *lineage = f->obj->lineage;
-	struct vmlab_leaf *leaf = f->slot.leaf;
-	unsigned int nr = 1, ahead, i;
+	unsigned int nr, i;
 
-	frames[0] = f->spare;
-	if (!frames[0])
-		frames[0] = vmlab_frame_try(lineage, vmlab_numa_node(f->obj->vm),
-					    VMLAB_ALLOC_ZERO);
-	if (!frames[0]) {
+	frames[0] = frame;
+	nr = 1 + vmlab_fault_take_ahead(f, vmlab_frame_pool(frame), frames + 1, ahead);
+	for (i = 0; i < nr; i++) {
+		vmlab_fault_commit_new(f, frames[i], f->pgoff + i);
+		words[i] = vmlab_frame_word(frames[i]);
+	}
+	vmlab_fault_map_new(f, frames, nr);
+	vmlab_count(f->obj->vm, fault_ahead, nr - 1);
+	/* The first slot keeps the leaf until the last of the run is unlocked. */
+	vmlab_slot_unlock_run(f->slot.leaf, f->slot.index + 1, nr - 1, words + 1);
+	return vmlab_fault_stored(f, frame, nr);
+}
+
+/* A store to a hole: a zeroed frame. */
+static vm_fault_t vmlab_fault_store_hole(struct vmlab_fault *f)
+{
+	struct vmlab_frame *frame = f->spare;
+	unsigned int ahead;
+
+	if (!frame)
+		frame = vmlab_frame_try(f->obj->lineage, vmlab_numa_node(f->obj->vm),
+					VMLAB_ALLOC_ZERO);
+	if (!frame) {
 		vmlab_slot_unlock(&f->slot);
 		return vmlab_fault_get_frame(f);
 	}
@@ -314,23 +353,10 @@ static vm_fault_t vmlab_fault_store_hole(struct vmlab_fault *f)
 	vmlab_slot_clear_zero(f->obj, &f->slot);
 	ahead = vmlab_fault_ahead_window(f);
 	if (ahead)
-		nr += vmlab_fault_take_ahead(f, vmlab_frame_pool(frames[0]), frames + 1, ahead);
-	for (i = 0; i < nr; i++) {
-		frames[i]->flags = VMLAB_FRAME_DIRTY;
-		vmlab_frame_commit(frames[i], lineage, f->pgoff + i);
-		words[i] = vmlab_frame_word(frames[i]);
-	}
-	vmlab_fault_map_new(f, frames, nr);
-	vmlab_fault_note_run(f, nr);
-	f->kind = VMLAB_FAULT_ZERO;
-	f->node = vmlab_frame_nid(frames[0]);
-	vmlab_count(f->obj->vm, fault_zero, 1);
-	vmlab_count(f->obj->vm, fault_ahead, nr - 1);
-	/* The first slot keeps the leaf until the last of the run is unlocked. */
-	vmlab_slot_unlock_run(leaf, f->slot.index + 1, nr - 1, words + 1);
-	f->slot.word = words[0];
-	vmlab_fault_unlock(f);
-	return VM_FAULT_NOPAGE;
+		return vmlab_fault_store_run(f, frame, ahead);
+	vmlab_fault_commit_new(f, frame, f->pgoff);
+	vmlab_fault_map_new(f, &frame, 1);
+	return vmlab_fault_stored(f, frame, 1);
 }
 
 /*
