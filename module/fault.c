@@ -423,17 +423,6 @@ static void vmlab_fault_around(struct vmlab_fault *f, struct vmlab_leaf *leaf)
 		    vmlab_map_neighbours(f->vmf, leaf, first, last, 0));
 }
 
-static void vmlab_fault_touch(struct vmlab_fault *f, struct vmlab_frame *frame)
-{
-	struct vmlab_leaf *leaf = f->slot.leaf;
-
-	if (!(frame->flags & VMLAB_FRAME_READAHEAD))
-		return;
-	frame->flags &= ~VMLAB_FRAME_READAHEAD;
-	vmlab_count(f->obj->vm, swap_readahead_hit, 1);
-	WRITE_ONCE(leaf->ra_hits, READ_ONCE(leaf->ra_hits) + 1);
-}
-
 /*
  * The page is resident: map it.  A page that is dirty already is mapped writable at
  * once, where the VMA allows it: there is nothing left to find out by a second fault.
@@ -446,7 +435,7 @@ static vm_fault_t vmlab_fault_present(struct vmlab_fault *f)
 	pte_t *pte = vmlab_fault_pte(f);
 	bool write;
 
-	vmlab_fault_touch(f, frame);
+	vmlab_swapin_touch(&f->slot);
 	if (f->write)
 		vmlab_slot_dirty(&f->slot);
 	write = (vma->vm_flags & VM_WRITE) && (frame->flags & VMLAB_FRAME_DIRTY);

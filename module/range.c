@@ -14,6 +14,8 @@
 
 /* Pages read together when a caller is known to want the whole range. */
 #define VMLAB_RANGE_READ	VMLAB_BATCH
+/* For @readahead: as many as the last window's use suggests. */
+#define VMLAB_READ_WINDOW	UINT_MAX
 
 /**
  * vmlab_slot_dirty() - a page is going to differ from its copy on swap
@@ -77,11 +79,20 @@ static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
 	struct vmlab_frame *frame = *spare;
 	struct vmlab_swapin *in;
 
-	if (vmlab_word_is_frame(slot->word))
+	if (vmlab_word_is_frame(slot->word)) {
+		vmlab_swapin_touch(slot);
 		return 0;
+	}
 	if (vmlab_word_is_swap(slot->word)) {
+		if (!frame)
+			frame = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm), 0);
+		*spare = frame;
+		if (!frame)
+			return -EAGAIN;
+		if (readahead == VMLAB_READ_WINDOW)
+			readahead = vmlab_swapin_window(slot, NULL);
 		in = vmlab_swapin_start(obj, slot, spare, readahead);
-		return IS_ERR(in) ? PTR_ERR(in) : vmlab_swapin_finish(obj, in, slot);
+		return vmlab_swapin_finish(obj, in, slot);
 	}
 	if (!create)
 		return -ENOENT;
@@ -146,7 +157,7 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool crea
 int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, bool create,
 			    struct vmlab_slot *slot)
 {
-	return vmlab_slot_lock_filled(obj, pgoff, create, 0, slot);
+	return vmlab_slot_lock_filled(obj, pgoff, create, VMLAB_READ_WINDOW, slot);
 }
 
 /* What discard does with one leaf: its slots from @from to @to, in one flush. */

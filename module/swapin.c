@@ -34,7 +34,7 @@ static void vmlab_swapin_inherit(struct vmlab_leaf *leaf)
 /**
  * vmlab_swapin_window() - how many pages to read ahead of a fault
  * @slot: the page that is read in any case, locked
- * @vma: where the fault is, for its advice
+ * @vma: where the fault is, for its advice; NULL for read() and write()
  *
  * The size follows the use made of the last window, by the rule of the kernel's
  * own swap read-ahead (__swapin_nr_pages() in mm/swap_state.c): as many as were
@@ -51,9 +51,9 @@ unsigned int vmlab_swapin_window(struct vmlab_slot *slot, struct vm_area_struct 
 	unsigned int index = slot->index, last, hits, start, pages;
 	bool adjacent;
 
-	if (vma->vm_flags & VM_RAND_READ)
+	if (vma && (vma->vm_flags & VM_RAND_READ))
 		return 0;
-	if (vma->vm_flags & VM_SEQ_READ)
+	if (vma && (vma->vm_flags & VM_SEQ_READ))
 		return VMLAB_RA_MAX - 1;
 	if (!index)
 		vmlab_swapin_inherit(leaf);
@@ -71,6 +71,24 @@ unsigned int vmlab_swapin_window(struct vmlab_slot *slot, struct vm_area_struct 
 	WRITE_ONCE(leaf->ra_start, index);
 	WRITE_ONCE(leaf->ra_nr, pages);
 	return pages - 1;
+}
+
+/**
+ * vmlab_swapin_touch() - a resident page is used
+ * @slot: locked, naming a frame
+ *
+ * If it was read ahead and is used now for the first time, that is a hit.
+ */
+void vmlab_swapin_touch(struct vmlab_slot *slot)
+{
+	struct vmlab_frame *frame = vmlab_word_frame(slot->word);
+	struct vmlab_leaf *leaf = slot->leaf;
+
+	if (likely(!(frame->flags & VMLAB_FRAME_READAHEAD)))
+		return;
+	frame->flags &= ~VMLAB_FRAME_READAHEAD;
+	vmlab_count(leaf->object->vm, swap_readahead_hit, 1);
+	WRITE_ONCE(leaf->ra_hits, READ_ONCE(leaf->ra_hits) + 1);
 }
 
 static void vmlab_swapin_add(struct vmlab_swapin *in, const struct vmlab_slot *slot,
@@ -117,15 +135,14 @@ unlock:
  * vmlab_swapin_start() - begin to read a page, and pages after it
  * @obj: the object
  * @slot: its slot, locked, naming a swap entry.  What returns owns it
- * @spare: a charged frame to use, or NULL in it to take one; NULL on return if used
+ * @spare: a charged frame, which is used up: NULL in it on return
  * @readahead: how many of the following pages to read too, at most
  *
  * Only pages of the same leaf that lie next to each other on disk are read ahead, so
  * that it all is one I/O.
  *
  * Context: does not wait for memory of the pool; may for the I/O of others.
- * Return: the read under way, or ERR_PTR(-EAGAIN) when there is no free frame: the
- * slot is still the caller's, who unlocks it, gets a frame, and tries again.
+ * Return: the read under way.
  */
 struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
 					struct vmlab_slot *slot,
@@ -135,10 +152,6 @@ struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
 	struct vmlab_frame *frame = *spare;
 	struct vmlab_swapin *in;
 
-	if (!frame)
-		frame = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm), 0);
-	if (!frame)
-		return ERR_PTR(-EAGAIN);
 	*spare = NULL;
 	in = mempool_alloc(obj->vm->swapins, GFP_NOIO);
 	in->io.vm = obj->vm;

@@ -737,6 +737,7 @@ struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
 int vmlab_swapin_finish(struct vmlab_object *obj, struct vmlab_swapin *in,
 			struct vmlab_slot *slot);
 unsigned int vmlab_swapin_window(struct vmlab_slot *slot, struct vm_area_struct *vma);
+void vmlab_swapin_touch(struct vmlab_slot *slot);
 
 /* oom.c */
 int vmlab_oom_init(struct vmlab *vm);
