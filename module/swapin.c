@@ -13,6 +13,9 @@
 #include "trace.h"
 #include "vmlab.h"
 
+/* Share of the low watermark that is kept from read-ahead. */
+#define VMLAB_RA_RESERVE	16
+
 /* A stream of faults goes on across leaves: what the leaf before says of it. */
 static void vmlab_swapin_inherit(struct vmlab_leaf *leaf)
 {
@@ -112,9 +115,12 @@ static bool vmlab_swapin_add_next(struct vmlab_object *obj, struct vmlab_swapin 
 
 	if (first->index + n >= VMLAB_LEAF_SLOTS)
 		return false;
-	/* Guesses must not be what brings the pool down to direct reclaim. */
+	/*
+	 * Guesses must not take the last frames.  But no more than that is kept from them: a
+	 * window cut short has few hits, and makes the next one small.
+	 */
 	if (vmlab_pool_free_frames(pool) <
-	    vmlab_watermark(pool, READ_ONCE(obj->vm->watermark_low)) / 2)
+	    vmlab_watermark(pool, READ_ONCE(obj->vm->watermark_low)) / VMLAB_RA_RESERVE)
 		return false;
 	if (!vmlab_slot_trylock_in(first->leaf, first->index + n, &slot))
 		return false;
