@@ -28,7 +28,9 @@ static uint64_t machine_kills(void)
 			return value;
 		}
 	}
-	die("/proc/vmstat has no oom_kill");
+	/* Built without CONFIG_VM_EVENT_COUNTERS: nothing to compare. */
+	fclose(file);
+	return 0;
 }
 
 FIXTURE(oom)
