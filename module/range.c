@@ -122,6 +122,10 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool crea
 	for (;;) {
 		err = vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_KILLABLE, slot);
 		if (err == -ENOENT && create) {
+			/* Not kept where vm->activity may be let go, see vmlab_frame_get(). */
+			if (spare)
+				vmlab_frame_unget(obj->lineage, spare);
+			spare = NULL;
 			err = vmlab_leaf_create(obj, pgoff, VMLAB_ALLOC_NO_OOM);
 			if (!err)
 				continue;

@@ -17,6 +17,8 @@
 /* Ticks to wait for frames that others are freeing, and for those nobody accounts for. */
 #define VMLAB_BUSY_WAITS	(10 * HZ)
 #define VMLAB_IDLE_WAITS	3
+/* Rounds in a row whose every write failed, until reclaim gives up for now. */
+#define VMLAB_FAILED_ROUNDS	16
 /* Frames of a lineage whose accessed bits are read together. */
 #define VMLAB_LIMIT_WINDOW	64
 
@@ -118,6 +120,7 @@ static unsigned int vmlab_reclaim_round(struct vmlab_pool *pool, struct vmlab_ba
 	scan->nr_to_scan = min_t(unsigned long, to_scan, UINT_MAX);
 	scan->nr_scanned = 0;
 	scan->nr_victims = 0;
+	batch->all_failed = false;
 	vm->policy->select(scan);
 	for (i = 0; i < scan->nr_victims && batch->nr < VMLAB_BATCH; i++)
 		vmlab_evict_add(vm, batch, scan->victims[i]);
@@ -158,6 +161,7 @@ long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 {
 	unsigned long total = vmlab_pool_nr_frames(pool);
 	struct vmlab_batch *batch = vmlab_batch_alloc(pool->vm);
+	unsigned int failed = 0;
 	unsigned long scanned = 0;
 	long freed = 0;
 
@@ -166,12 +170,16 @@ long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 		/* Whole batches: a flush and a bio cost the same for one page as for many. */
 		freed += vmlab_reclaim_round(pool, batch, VMLAB_BATCH, total);
 		scanned += max(batch->scan.nr_scanned, 1U);
-		/* A device that takes nothing would lose a slot for every page tried. */
-		if (batch->all_failed || fatal_signal_pending(current))
+		/*
+		 * A device that takes nothing loses a slot for every page tried: give it up
+		 * for now, but come again, since others may have room behind it.
+		 */
+		failed = batch->all_failed ? failed + 1 : 0;
+		if (failed == VMLAB_FAILED_ROUNDS || fatal_signal_pending(current))
 			break;
 		cond_resched();
 	}
-	if (!freed && atomic_read(&pool->vm->nr_evicting))
+	if (!freed && (failed || atomic_read(&pool->vm->nr_evicting)))
 		freed = -EBUSY;
 	vmlab_batch_free(pool->vm, batch);
 	return freed;
@@ -248,7 +256,7 @@ long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 	long freed = 0;
 
 	vmlab_count(lineage->vm, reclaim_limit, 1);
-	while (freed < nr && laps < 3 && !batch->all_failed) {
+	while (freed < nr && laps < 3) {
 		batch->dirty_quota = VMLAB_BATCH;
 		batch->clean_quota = VMLAB_BATCH;
 		while (batch->nr + VMLAB_LIMIT_WINDOW <= VMLAB_BATCH && batch->nr < nr) {
@@ -397,24 +405,34 @@ static bool vmlab_drain_all(struct vmlab *vm)
 	return all;
 }
 
-/*
- * Nothing could be reclaimed.  Before the OOM policy is asked: have others freed
- * something since, or may frames come back that nobody counts?
- */
+/* Nothing could be reclaimed: have others freed something, or are frames in caches? */
 static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained,
 				unsigned int *waits)
 {
 	if (atomic_long_read(&vm->nr_evicted) != evicted)
 		return true;
-	if (!*drained) {
-		/* The last free frames may sit in other CPUs' caches. */
-		*drained = vmlab_drain_all(vm);
-		if (*drained)
-			return true;
-	} else if (!READ_ONCE(vm->shrinking)) {
+	if (*drained)
 		return false;
+	/* The last free frames may sit in other CPUs' caches. */
+	*drained = vmlab_drain_all(vm);
+	return *drained || !vmlab_reclaim_failed(-EBUSY, waits);
+}
+
+/*
+ * What is left to do: wait for a chunk that is being emptied, whose frames may come back,
+ * or ask the OOM policy.  vm->activity is let go in both: who empties the chunk wants it
+ * for write.
+ */
+static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
+			     unsigned int *waits)
+{
+	if (READ_ONCE(vm->shrinking) && ++*waits < VMLAB_BUSY_WAITS) {
+		percpu_up_read(&vm->activity);
+		schedule_timeout_killable(1);
+		percpu_down_read(&vm->activity);
+		return 0;
 	}
-	return !vmlab_reclaim_failed(-EBUSY, waits);
+	return flags & VMLAB_ALLOC_NO_OOM ? -ENOMEM : vmlab_oom(vm, nid);
 }
 
 /**
@@ -478,12 +496,9 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 			continue;
 		if (vmlab_worth_a_retry(vm, evicted, &drained, &waits))
 			continue;
-		err = -ENOMEM;
-		if (flags & VMLAB_ALLOC_NO_OOM)
-			break;
 		/* vm->activity is let go meanwhile: leave no charge that verify would miss. */
 		vmlab_lineage_uncharge(lineage, 1);
-		err = vmlab_oom(vm, nid);
+		err = vmlab_last_resort(vm, nid, flags, &waits);
 		if (!err)
 			err = vmlab_charge_wait(lineage);
 		if (err)
