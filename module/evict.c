@@ -170,7 +170,7 @@ static void vmlab_evict_find_room(struct vmlab *vm, struct vmlab_batch *batch)
 			run--;
 			dirty--;
 		}
-		atomic_inc(&victim->lineage->nr_evicting);
+		atomic_inc(&victim->lineage->nr_moving);
 		if (kept != i)
 			batch->victims[kept] = *victim;
 		kept++;
@@ -269,7 +269,7 @@ unsigned int vmlab_evict(struct vmlab *vm, struct vmlab_batch *batch)
 
 	sort(batch->victims, batch->nr, sizeof(batch->victims[0]), vmlab_victim_cmp, NULL);
 	vmlab_evict_find_room(vm, batch);
-	atomic_add(batch->nr, &vm->nr_evicting);
+	atomic_add(batch->nr, &vm->nr_moving);
 	for (i = 0; i < batch->nr;)
 		i = vmlab_evict_unmap_lineage(batch, i);
 	vmlab_evict_write(vm, batch);
@@ -289,11 +289,11 @@ unsigned int vmlab_evict(struct vmlab *vm, struct vmlab_batch *batch)
 			vmlab_evict_commit(vm, victim);
 			evicted++;
 		}
-		atomic_dec(&victim->lineage->nr_evicting);
+		atomic_dec(&victim->lineage->nr_moving);
 		vmlab_victim_release(victim);
 	}
 	atomic_long_add(evicted, &vm->nr_evicted);
-	atomic_sub(batch->nr, &vm->nr_evicting);
+	atomic_sub(batch->nr, &vm->nr_moving);
 	batch->all_failed = failed && failed == written;
 	batch->nr = 0;
 	vmlab_count(vm, evict, evicted);

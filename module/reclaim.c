@@ -154,13 +154,14 @@ static void vmlab_reclaim_quota(struct vmlab *vm, struct vmlab_batch *batch, boo
  * swappiness.
  *
  * Context: sleeps for I/O; no slot locked; vm->activity held for read.
- * Return: frames freed; -EBUSY when none were but others are at work on some, so that
+ * Return: frames freed; -EBUSY when none were but others move some out or in, so that
  * it is worth to come again; 0 when nothing can be freed.
  */
 long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 {
 	unsigned long total = vmlab_pool_nr_frames(pool);
 	struct vmlab_batch *batch = vmlab_batch_alloc(pool->vm);
+	bool busy = atomic_read(&pool->vm->nr_moving);
 	unsigned int failed = 0;
 	unsigned long scanned = 0;
 	long freed = 0;
@@ -179,7 +180,7 @@ long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 			break;
 		cond_resched();
 	}
-	if (!freed && (failed || atomic_read(&pool->vm->nr_evicting)))
+	if (!freed && (failed || busy || atomic_read(&pool->vm->nr_moving)))
 		freed = -EBUSY;
 	vmlab_batch_free(pool->vm, batch);
 	return freed;
@@ -252,6 +253,7 @@ static bool vmlab_limit_scan(struct vmlab_lineage *lineage, struct vmlab_batch *
 long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 {
 	struct vmlab_batch *batch = vmlab_batch_alloc(lineage->vm);
+	bool busy = atomic_read(&lineage->nr_moving);
 	unsigned int laps = 0;
 	long freed = 0;
 
@@ -272,7 +274,7 @@ long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 			break;
 		cond_resched();
 	}
-	if (!freed && atomic_read(&lineage->nr_evicting))
+	if (!freed && (busy || atomic_read(&lineage->nr_moving)))
 		freed = -EBUSY;
 	vmlab_batch_free(lineage->vm, batch);
 	return freed;
@@ -345,6 +347,8 @@ static int vmlab_charge_wait(struct vmlab_lineage *lineage)
 			return -EINTR;
 		used = atomic_long_read(&lineage->nr_frames);
 		freed = vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2);
+		if (freed > 0)
+			idle = 0;
 		if (!vmlab_reclaim_failed(freed, &waits))
 			continue;
 		/* Others may have freed some, or have frames in hand that no slot names yet. */

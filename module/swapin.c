@@ -94,6 +94,14 @@ void vmlab_swapin_touch(struct vmlab_slot *slot)
 	WRITE_ONCE(leaf->ra_hits, READ_ONCE(leaf->ra_hits) + 1);
 }
 
+/* Is a lineage so near to its limit that guesses must not use it up? */
+static bool vmlab_swapin_near_limit(struct vmlab_lineage *lineage)
+{
+	long limit = READ_ONCE(lineage->limit);
+
+	return limit && atomic_long_read(&lineage->nr_frames) > limit - limit / 8;
+}
+
 static void vmlab_swapin_add(struct vmlab_swapin *in, const struct vmlab_slot *slot,
 			     struct vmlab_frame *frame)
 {
@@ -121,6 +129,8 @@ static bool vmlab_swapin_add_next(struct vmlab_object *obj, struct vmlab_swapin 
 	 */
 	if (vmlab_pool_free_frames(pool) <
 	    vmlab_watermark(pool, READ_ONCE(obj->vm->watermark_low)) / VMLAB_RA_RESERVE)
+		return false;
+	if (vmlab_swapin_near_limit(obj->lineage))
 		return false;
 	if (!vmlab_slot_trylock_in(first->leaf, first->index + n, &slot))
 		return false;
@@ -168,6 +178,8 @@ struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
 	while (in->io.nr <= readahead && vmlab_swapin_add_next(obj, in))
 		;
 	vmlab_count(obj->vm, swap_readahead, in->io.nr - 1);
+	atomic_add(in->io.nr, &obj->lineage->nr_moving);
+	atomic_add(in->io.nr, &obj->vm->nr_moving);
 	vmlab_swap_submit(&in->io);
 	return in;
 }
@@ -216,6 +228,9 @@ int vmlab_swapin_finish(struct vmlab_object *obj, struct vmlab_swapin *in,
 	}
 	*slot = in->slots[0];
 	err = vmlab_swapin_commit(obj, slot, &in->io.io[0], false);
+	/* Last: who sees none on the way finds them resident. */
+	atomic_sub(in->io.nr, &obj->vm->nr_moving);
+	atomic_sub(in->io.nr, &obj->lineage->nr_moving);
 	mempool_free(in, obj->vm->swapins);
 	return err;
 }

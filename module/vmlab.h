@@ -260,7 +260,7 @@ struct vmlab_object {
  * @leaves:	page index >> VMLAB_LEAF_SHIFT to the first of its distinct leaves
  * @nr_frames:	frames charged: resident pages and leaves
  * @limit:	bound of @nr_frames, 0: none
- * @nr_evicting: pages with a place on swap that are on their way out
+ * @nr_moving:	pages on their way to swap or back: soon there are frames to evict
  * @hand:	where eviction for the limit goes on (page index)
  * @rcu:	freed after a grace period
  */
@@ -272,7 +272,7 @@ struct vmlab_lineage {
 	struct xarray		leaves;
 	atomic_long_t		nr_frames;
 	unsigned long		limit;
-	atomic_t		nr_evicting;
+	atomic_t		nr_moving;
 	u64			hand;
 	struct rcu_head		rcu;
 };
@@ -384,7 +384,7 @@ enum vmlab_oom_policy {
  * @watermark_high: likewise: reclaim ends
  * @swappiness:	0 to 200
  * @oom_policy:	what to do when nothing can be reclaimed
- * @nr_evicting: pages with a place on swap that are on their way out
+ * @nr_moving:	pages on their way to swap or back: soon there are frames to evict
  * @nr_evicted:	pages evicted: shows those who found none that others did
  * @shrinking:	a chunk is being emptied: its frames may come back
  * @oom:	oom.c's own
@@ -414,7 +414,7 @@ struct vmlab {
 	unsigned int		watermark_high;
 	unsigned int		swappiness;
 	enum vmlab_oom_policy	oom_policy;
-	atomic_t		nr_evicting;
+	atomic_t		nr_moving;
 	atomic_long_t		nr_evicted;
 	bool			shrinking;
 	struct vmlab_oom	*oom;
