@@ -14,9 +14,10 @@
 
 /* Frames that one direct reclaim wants to free: its own, and some for the next. */
 #define VMLAB_DIRECT_BATCH	64
-/* Ticks to wait for frames that others are freeing, and for those nobody accounts for. */
-#define VMLAB_BUSY_WAITS	(10 * HZ)
-#define VMLAB_IDLE_WAITS	3
+/* Jiffies to wait for frames that others are freeing. */
+#define VMLAB_BUSY_WAIT		(10 * HZ)
+/* Rounds, a tick apart, for frames that nobody accounts for. */
+#define VMLAB_IDLE_WAITS	16
 /* Rounds in a row whose every write failed, until reclaim gives up for now. */
 #define VMLAB_FAILED_ROUNDS	16
 /* Frames of a lineage whose accessed bits are read together. */
@@ -313,32 +314,40 @@ void vmlab_frame_unget(struct vmlab_lineage *lineage, struct vmlab_frame *frame)
 	vmlab_lineage_uncharge(lineage, 1);
 }
 
+/* Counts from the first call on; in time, since a round of reclaim may take long. */
+static bool vmlab_waited_enough(unsigned long *until)
+{
+	if (!*until)
+		*until = (jiffies + VMLAB_BUSY_WAIT) | 1;
+	return time_after(jiffies, *until);
+}
+
 /**
  * vmlab_reclaim_failed() - was a round of reclaim for nothing?
  * @freed: what it returned
- * @waits: the caller's, 0 at first
+ * @until: the caller's, 0 at first: when to give up, in jiffies
  *
  * Frames that others are about to free are worth a moment's wait, which is had here,
  * though not for ever: their I/O may hang.
  *
  * Return: false when it is worth to go on.
  */
-bool vmlab_reclaim_failed(long freed, unsigned int *waits)
+bool vmlab_reclaim_failed(long freed, unsigned long *until)
 {
 	if (freed > 0) {
-		*waits = 0;
+		*until = 0;
 		return false;
 	}
-	if (freed == -EBUSY && ++*waits < VMLAB_BUSY_WAITS) {
-		schedule_timeout_killable(1);
-		return false;
-	}
-	return true;
+	if (freed != -EBUSY || vmlab_waited_enough(until))
+		return true;
+	schedule_timeout_killable(1);
+	return false;
 }
 
 static int vmlab_charge_wait(struct vmlab_lineage *lineage)
 {
-	unsigned int waits = 0, idle = 0;
+	unsigned long until = 0;
+	unsigned int idle = 0;
 	long used, freed;
 
 	while (!vmlab_lineage_charge(lineage, 1)) {
@@ -349,7 +358,7 @@ static int vmlab_charge_wait(struct vmlab_lineage *lineage)
 		freed = vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2);
 		if (freed > 0)
 			idle = 0;
-		if (!vmlab_reclaim_failed(freed, &waits))
+		if (!vmlab_reclaim_failed(freed, &until))
 			continue;
 		/* Others may have freed some, or have frames in hand that no slot names yet. */
 		if (atomic_long_read(&lineage->nr_frames) < used)
@@ -371,15 +380,18 @@ static int vmlab_charge_wait(struct vmlab_lineage *lineage)
  */
 void vmlab_reclaim_to_limit(struct vmlab_lineage *lineage)
 {
-	long limit = READ_ONCE(lineage->limit);
-	unsigned int waits = 0;
-	long freed;
+	unsigned long until = 0;
+	long limit, freed;
 
-	while (limit && atomic_long_read(&lineage->nr_frames) > limit) {
+	for (;;) {
+		/* Another call may lift it meanwhile. */
+		limit = READ_ONCE(lineage->limit);
+		if (!limit || atomic_long_read(&lineage->nr_frames) <= limit)
+			return;
 		percpu_down_read(&lineage->vm->activity);
 		freed = vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH);
 		percpu_up_read(&lineage->vm->activity);
-		if (vmlab_reclaim_failed(freed, &waits) || fatal_signal_pending(current))
+		if (vmlab_reclaim_failed(freed, &until) || fatal_signal_pending(current))
 			return;
 	}
 }
@@ -411,15 +423,18 @@ static bool vmlab_drain_all(struct vmlab *vm)
 
 /* Nothing could be reclaimed: have others freed something, or are frames in caches? */
 static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained,
-				unsigned int *waits)
+				unsigned long *until)
 {
-	if (atomic_long_read(&vm->nr_evicted) != evicted)
+	if (atomic_long_read(&vm->nr_evicted) != evicted) {
+		/* What others freed may be in their caches by now. */
+		*drained = false;
 		return true;
+	}
 	if (*drained)
 		return false;
 	/* The last free frames may sit in other CPUs' caches. */
 	*drained = vmlab_drain_all(vm);
-	return *drained || !vmlab_reclaim_failed(-EBUSY, waits);
+	return *drained || !vmlab_reclaim_failed(-EBUSY, until);
 }
 
 /*
@@ -428,9 +443,9 @@ static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained,
  * for write.
  */
 static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
-			     unsigned int *waits)
+			     unsigned long *until)
 {
-	if (READ_ONCE(vm->shrinking) && ++*waits < VMLAB_BUSY_WAITS) {
+	if (READ_ONCE(vm->shrinking) && !vmlab_waited_enough(until)) {
 		percpu_up_read(&vm->activity);
 		schedule_timeout_killable(1);
 		percpu_down_read(&vm->activity);
@@ -478,7 +493,7 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 {
 	struct vmlab *vm = lineage->vm;
 	struct vmlab_pool *wanted = vmlab_numa_pool(vm, nid);
-	unsigned int waits = 0;
+	unsigned long until = 0;
 	bool drained = false;
 	long evicted;
 	int err;
@@ -496,13 +511,13 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 		if (fatal_signal_pending(current))
 			break;
 		evicted = atomic_long_read(&vm->nr_evicted);
-		if (!vmlab_reclaim_failed(vmlab_reclaim_direct(vm, wanted), &waits))
+		if (!vmlab_reclaim_failed(vmlab_reclaim_direct(vm, wanted), &until))
 			continue;
-		if (vmlab_worth_a_retry(vm, evicted, &drained, &waits))
+		if (vmlab_worth_a_retry(vm, evicted, &drained, &until))
 			continue;
 		/* vm->activity is let go meanwhile: leave no charge that verify would miss. */
 		vmlab_lineage_uncharge(lineage, 1);
-		err = vmlab_last_resort(vm, nid, flags, &waits);
+		err = vmlab_last_resort(vm, nid, flags, &until);
 		if (!err)
 			err = vmlab_charge_wait(lineage);
 		if (err)

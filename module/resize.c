@@ -109,19 +109,24 @@ static bool vmlab_chunk_has_room(struct vmlab *vm, struct vmlab_chunk *chunk)
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
 		if (vm->pools[nid])
 			room += vmlab_pool_free_frames(vm->pools[nid]);
-	/* Unlinked already, so its own free frames are not among them. */
-	return room + vmlab_swap_free_pages(vm) >= VMLAB_CHUNK_FRAMES - chunk->nr_free;
+	/*
+	 * Its own free frames are not among them: it is unlinked.  What is in use on swap may
+	 * be copies of clean pages, which can just be dropped.
+	 */
+	room += vmlab_swap_free_pages(vm) + vmlab_swap_used_pages(vm);
+	return room >= VMLAB_CHUNK_FRAMES - chunk->nr_free;
 }
 
 static int vmlab_chunk_empty(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 {
-	unsigned int tries = 0, waits = 0;
+	unsigned long until = 0;
+	unsigned int tries = 0;
 
 	vmlab_pool_drain(pool);
 	if (!vmlab_chunk_has_room(pool->vm, chunk))
 		return -ENOSPC;
 	while (!vmlab_chunk_try_remove(pool, chunk)) {
-		if (vmlab_reclaim_failed(vmlab_shrink_reclaim(pool), &waits) &&
+		if (vmlab_reclaim_failed(vmlab_shrink_reclaim(pool), &until) &&
 		    ++tries == VMLAB_SHRINK_TRIES)
 			return -ENOSPC;
 		if (fatal_signal_pending(current))

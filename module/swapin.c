@@ -127,7 +127,7 @@ static bool vmlab_swapin_add_next(struct vmlab_object *obj, struct vmlab_swapin 
 	 * Guesses must not take the last frames.  But no more than that is kept from them: a
 	 * window cut short has few hits, and makes the next one small.
 	 */
-	if (vmlab_pool_free_frames(pool) <
+	if (vmlab_pool_free_frames(pool) <=
 	    vmlab_watermark(pool, READ_ONCE(obj->vm->watermark_low)) / VMLAB_RA_RESERVE)
 		return false;
 	if (vmlab_swapin_near_limit(obj->lineage))
