@@ -256,7 +256,6 @@ void vmlab_tlb_begin(struct vmlab_tlb *tlb, struct vmlab_lineage *lineage)
 	tlb->vm = lineage->vm;
 	tlb->lineage = lineage;
 	tlb->nr = 0;
-	tlb->pages = 0;
 	i_mmap_lock_read(lineage->inode->i_mapping);
 }
 
@@ -339,7 +338,6 @@ static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 
 	if (mm_has_notifiers(vma->vm_mm)) {
 		arg.pages = vmlab_unmap_notify(vma, first, slots);
-		tlb->pages += arg.pages;
 		if (arg.pages)
 			vmlab_tlb_flush_vma(tlb, vma, arg.pages);
 		return;
@@ -352,7 +350,6 @@ static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 		tlb->mms[i].addr = arg.addr;
 	}
 	tlb->mms[i].pages += arg.pages;
-	tlb->pages += arg.pages;
 	/*
 	 * Nothing found here is nothing to flush, unless somebody else (munmap(), a zap)
 	 * has cleared PTEs of this address space and not flushed yet.

@@ -602,7 +602,6 @@ void vmlab_zero_wake(struct vmlab_pool *pool);
  * @lineage:	the lineage
  * @nr:		address spaces with a flush to come
  * @mms:	those: one of their VMAs, an address in it, pages unmapped so far
- * @pages:	pages unmapped since vmlab_tlb_begin()
  *
  * Lives between vmlab_tlb_begin() and vmlab_tlb_end(), which hold i_mmap_rwsem
  * for read.
@@ -617,7 +616,6 @@ struct vmlab_tlb {
 		unsigned long		addr;
 		unsigned int		pages;
 	} mms[VMLAB_TLB_MMS];
-	unsigned int		pages;
 };
 
 void vmlab_tlb_begin(struct vmlab_tlb *tlb, struct vmlab_lineage *lineage);
