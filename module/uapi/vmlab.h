@@ -73,8 +73,8 @@ struct vmlab_ioc_info {
 /**
  * struct vmlab_ioc_range - the ioctls that act on a range of the object
  * @size:	in: see the head of this file
- * @flags:	in: 0
- * @offset:	in: first byte
+ * @flags:	in: VMLAB_RANGE_ADDRESS or 0
+ * @offset:	in: first byte; with VMLAB_RANGE_ADDRESS an address
  * @length:	in: bytes
  * @done:	out: bytes dealt with, also when the call failed part way
  *
@@ -97,6 +97,15 @@ struct vmlab_ioc_range {
 	__u64 length;
 	__u64 done;
 };
+
+/*
+ * @offset is an address of the caller, who acts on what is mapped there: with
+ * MAP_PRIVATE that is the mapping's own copy, which no descriptor stands for.
+ * Any descriptor of /dev/vmlab will do.  ENOMEM: a part of the range is not
+ * mapped from /dev/vmlab; what lies before it is done.  DISCARD needs a mapping
+ * that may be made writable: else EACCES.
+ */
+#define VMLAB_RANGE_ADDRESS	(1U << 0)
 
 /**
  * struct vmlab_ioc_limit - VMLAB_IOC_LIMIT: bound the frames of the lineage
@@ -121,8 +130,8 @@ struct vmlab_ioc_limit {
 /**
  * struct vmlab_ioc_residency - VMLAB_IOC_RESIDENCY: where each page is
  * @size:	in: see the head of this file
- * @flags:	in: 0
- * @offset:	in: first byte
+ * @flags:	in: VMLAB_RANGE_ADDRESS or 0
+ * @offset:	in: first byte; with VMLAB_RANGE_ADDRESS an address
  * @length:	in: bytes
  * @vec:	in: address of one __u32 for each page of the range
  *
@@ -148,6 +157,28 @@ struct vmlab_ioc_residency {
 #define VMLAB_RES_NODE_SHIFT	24
 #define VMLAB_RES_NODE(word)	((word) >> VMLAB_RES_NODE_SHIFT)
 
+/**
+ * struct vmlab_ioc_snapshot - VMLAB_IOC_SNAPSHOT: a copy of the object as it is now
+ * @size:	in: see the head of this file
+ * @flags:	in: VMLAB_SNAPSHOT_FROZEN, or 0: the copy is writable
+ * @fd:		out: descriptor of the copy, close-on-exec
+ * @pad:	in: 0
+ * @id:		out: the copy's number, as in debugfs `objects`
+ *
+ * Costs one step for each 2 MiB in use; pages are copied when either side changes
+ * them.  The copy is in the same lineage, whose limit counts both.  ENOMEM: memory
+ * or the limit is exhausted; EMFILE, ENFILE as open(2).
+ */
+struct vmlab_ioc_snapshot {
+	__u32 size;
+	__u32 flags;
+	__s32 fd;
+	__u32 pad;
+	__u64 id;
+};
+
+#define VMLAB_SNAPSHOT_FROZEN	(1U << 0)
+
 #define VMLAB_IOC_MAGIC		0xbd
 
 #define VMLAB_IOC_INFO		_IOWR(VMLAB_IOC_MAGIC, 0x00, struct vmlab_ioc_info)
@@ -158,5 +189,7 @@ struct vmlab_ioc_residency {
 #define VMLAB_IOC_UNPIN		_IOWR(VMLAB_IOC_MAGIC, 0x05, struct vmlab_ioc_range)
 #define VMLAB_IOC_LIMIT		_IOWR(VMLAB_IOC_MAGIC, 0x06, struct vmlab_ioc_limit)
 #define VMLAB_IOC_RESIDENCY	_IOWR(VMLAB_IOC_MAGIC, 0x07, struct vmlab_ioc_residency)
+#define VMLAB_IOC_SNAPSHOT	_IOWR(VMLAB_IOC_MAGIC, 0x08, struct vmlab_ioc_snapshot)
+/* 0x09 is VMLAB_IOC_WALK */
 
 #endif /* _UAPI_VMLAB_H */
