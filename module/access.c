@@ -16,7 +16,8 @@
  * @len: bytes; may reach past the VMA
  * @write: nonzero: from @buf into the mapping
  *
- * As with any shared mapping, a debugger writes only where the program itself may.
+ * As with any shared mapping, a debugger writes only where the program itself may; as
+ * with any private one, wherever it could be allowed to: its copy alone changes.
  *
  * Context: mmap_lock held for read.
  * Return: bytes copied, or -errno.
@@ -27,7 +28,11 @@ int vmlab_vma_access(struct vm_area_struct *vma, unsigned long addr, void *buf, 
 	struct vmlab_region *region = vma->vm_private_data;
 	loff_t pos = ((loff_t)vma->vm_pgoff << PAGE_SHIFT) + (addr - vma->vm_start);
 
-	if (write ? !(vma->vm_flags & VM_WRITE) : !(vma->vm_flags & VM_MAYREAD))
+	unsigned long need = VM_MAYREAD;
+
+	if (write)
+		need = vmlab_region_is_private(region) ? VM_MAYWRITE : VM_WRITE;
+	if (!region->object || !(vma->vm_flags & need))
 		return -EFAULT;
 	return vmlab_copy(region->object, pos, buf,
 			  min_t(unsigned long, len, vma->vm_end - addr), write);

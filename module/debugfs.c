@@ -518,6 +518,12 @@ static void vmlab_show_usage(struct vmlab_object *obj, struct vmlab_usage *usage
 	percpu_up_read(&obj->vm->activity);
 }
 
+static const char * const vmlab_object_kinds[] = {
+	[VMLAB_OBJECT_FILE]	= "open",
+	[VMLAB_OBJECT_SNAPSHOT]	= "snapshot",
+	[VMLAB_OBJECT_PRIVATE]	= "private",
+};
+
 static int vmlab_objects_show(struct seq_file *m, void *v)
 {
 	struct vmlab_vma_count vmas = { .obj = v };
@@ -532,8 +538,8 @@ static int vmlab_objects_show(struct seq_file *m, void *v)
 	vmlab_rmap_for_each_vma(obj->lineage, vmlab_count_vma, &vmas);
 	seq_printf(m, "%llu %d ", obj->id, obj->pid);
 	vmlab_show_comm(m, obj->comm);
-	seq_printf(m, " open 0 %lu %llu %llu 0 0\n", vmas.nr, usage.resident,
-		   usage.swapped);
+	seq_printf(m, " %s %llu %lu %llu %llu %llu 0\n", vmlab_object_kinds[obj->kind],
+		   obj->parent, vmas.nr, usage.resident, usage.swapped, usage.shared);
 	return 0;
 }
 
@@ -576,10 +582,11 @@ static int vmlab_object_stats_show(struct seq_file *m, void *unused)
 	seq_printf(m, "pinned_pages %llu\n", usage.pinned);
 	seq_printf(m, "limit_pages %lu\n", READ_ONCE(obj->lineage->limit));
 	seq_printf(m, "used_pages %ld\n", atomic_long_read(&obj->lineage->nr_frames));
-	seq_printf(m, "faults %llu\n", usage.faults);
-	seq_printf(m, "swap_ins %lld\n", atomic64_read(&obj->swap_ins));
-	seq_printf(m, "swap_outs %lld\n", atomic64_read(&obj->swap_outs));
-	seq_printf(m, "evictions %lld\n", atomic64_read(&obj->evictions));
+	seq_printf(m, "shared_pages %llu\n", usage.shared);
+	seq_printf(m, "faults %llu\n", usage.events.faults);
+	seq_printf(m, "swap_ins %llu\n", usage.events.swap_ins);
+	seq_printf(m, "swap_outs %llu\n", usage.events.swap_outs);
+	seq_printf(m, "evictions %llu\n", usage.events.evictions);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(vmlab_object_stats);

@@ -36,18 +36,26 @@ static int vmlab_release(struct inode *inode, struct file *file)
 
 static int vmlab_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	/* Not VM_SHARED, which a read-only descriptor's shared mapping lacks too. */
+	bool shared = vma->vm_flags & VM_MAYSHARE;
 	struct vmlab_region *region;
 
-	/* Not VM_SHARED, which a read-only descriptor's shared mapping lacks too. */
-	if (!(vma->vm_flags & VM_MAYSHARE))
-		return -EOPNOTSUPP;
 	if (vma->vm_pgoff + vma_pages(vma) > VMLAB_OBJECT_PAGES)
 		return -EINVAL;
-	region = vmlab_region_create(file->private_data);
+	region = shared ? vmlab_region_shared(file->private_data) :
+			  vmlab_region_private(file->private_data, vma->vm_pgoff,
+					       vma_pages(vma));
 	if (!region)
 		return -ENOMEM;
 	vma->vm_private_data = region;
 	vma->vm_ops = &vmlab_vm_ops;
+	/*
+	 * A private mapping is given VM_SHARED, though not VM_MAYSHARE: so the core asks
+	 * ->pfn_mkwrite where it would otherwise make an anonymous copy (wp_pfn_shared()
+	 * in mm/memory.c), and copies stay ours.
+	 */
+	if (!shared)
+		vm_flags_set(vma, VM_SHARED);
 	/* PFNMAP: nobody else may take references on our pages, or free them. */
 	vm_flags_set(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
 	return 0;
@@ -124,9 +132,10 @@ static void vmlab_show_fdinfo(struct seq_file *m, struct file *file)
 	seq_printf(m, "vmlab-dirty:\t%llu\n", usage.dirty);
 	seq_printf(m, "vmlab-pinned:\t%llu\n", usage.pinned);
 	seq_printf(m, "vmlab-limit:\t%lu\n", READ_ONCE(obj->lineage->limit));
-	seq_printf(m, "vmlab-faults:\t%llu\n", usage.faults);
-	seq_printf(m, "vmlab-swap-ins:\t%llu\n", (u64)atomic64_read(&obj->swap_ins));
-	seq_printf(m, "vmlab-swap-outs:\t%llu\n", (u64)atomic64_read(&obj->swap_outs));
+	seq_printf(m, "vmlab-shared:\t%llu\n", usage.shared);
+	seq_printf(m, "vmlab-faults:\t%llu\n", usage.events.faults);
+	seq_printf(m, "vmlab-swap-ins:\t%llu\n", usage.events.swap_ins);
+	seq_printf(m, "vmlab-swap-outs:\t%llu\n", usage.events.swap_outs);
 }
 
 static const struct file_operations vmlab_fops = {
@@ -153,6 +162,41 @@ static struct miscdevice vmlab_misc = {
 	.fops	= &vmlab_fops,
 	.mode	= 0600,
 };
+
+/**
+ * vmlab_dev_snapshot() - give a copy of an object a descriptor
+ * @obj: the object
+ * @frozen: the descriptor, and all that comes from it, is read-only
+ * @id: out: the copy's number
+ * @file: out: what the descriptor is to stand for
+ *
+ * Context: sleeps; no locks.
+ * Return: a descriptor that is reserved, for the caller to fd_install() @file, or -errno.
+ */
+int vmlab_dev_snapshot(struct vmlab_object *obj, bool frozen, u64 *id, struct file **file)
+{
+	struct vmlab_object *copy;
+	int fd;
+
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	copy = vmlab_snapshot(obj, frozen);
+	if (IS_ERR(copy)) {
+		put_unused_fd(fd);
+		return PTR_ERR(copy);
+	}
+	*file = vmlab_fs_file(copy->lineage, "vmlab-snapshot", frozen ? O_RDONLY : O_RDWR,
+			      &vmlab_fops);
+	if (IS_ERR(*file)) {
+		put_unused_fd(fd);
+		vmlab_object_destroy(copy);
+		return PTR_ERR(*file);
+	}
+	(*file)->private_data = copy;
+	*id = copy->id;
+	return fd;
+}
 
 /**
  * vmlab_dev_register() - make /dev/vmlab appear

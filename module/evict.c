@@ -57,7 +57,7 @@ bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *linea
 	struct vmlab_victim *victim = &batch->victims[batch->nr];
 	struct vmlab_frame *frame;
 	unsigned int *quota;
-	bool dirty;
+	bool dirty, shared;
 
 	if (!vmlab_word_is_frame(slot->word) || (slot->word & VMLAB_SLOT_PINNED))
 		return false;
@@ -66,6 +66,10 @@ bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *linea
 	quota = dirty ? &batch->dirty_quota : &batch->clean_quota;
 	if (!*quota)
 		return false;
+	/* References do not rise while a slot that names the frame is locked. */
+	shared = atomic_read(&frame->refs) > 1;
+	if (shared && !vmlab_siblings_trylock(slot))
+		return false;
 	--*quota;
 	kref_get(&lineage->ref);
 	victim->lineage = lineage;
@@ -73,6 +77,7 @@ bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *linea
 	victim->slot = *slot;
 	victim->pgoff = vmlab_slot_pgoff(slot);
 	victim->write = dirty;
+	victim->shared = shared;
 	victim->entry = dirty ? 0 : frame->swap;
 	batch->nr++;
 	return true;
@@ -141,8 +146,11 @@ static int vmlab_victim_cmp(const void *a, const void *b)
 	return 0;
 }
 
+/* Unlocks a victim's slots; they say what its first slot says. */
 static void vmlab_victim_release(struct vmlab_victim *victim)
 {
+	if (victim->shared)
+		vmlab_siblings_unlock(&victim->slot, victim->frame, victim->slot.word);
 	vmlab_slot_unlock(&victim->slot);
 	vmlab_lineage_put(victim->lineage);
 }
@@ -182,6 +190,7 @@ static void vmlab_evict_find_room(struct vmlab *vm, struct vmlab_batch *batch)
 static unsigned int vmlab_evict_unmap_lineage(struct vmlab_batch *batch, unsigned int i)
 {
 	struct vmlab_lineage *lineage = batch->victims[i].lineage;
+	DECLARE_BITMAP(shared, VMLAB_LEAF_SLOTS);
 	DECLARE_BITMAP(slots, VMLAB_LEAF_SLOTS);
 	struct vmlab_tlb tlb;
 
@@ -190,9 +199,13 @@ static unsigned int vmlab_evict_unmap_lineage(struct vmlab_batch *batch, unsigne
 		struct vmlab_leaf *leaf = batch->victims[i].slot.leaf;
 
 		bitmap_zero(slots, VMLAB_LEAF_SLOTS);
-		for (; i < batch->nr && batch->victims[i].slot.leaf == leaf; i++)
+		bitmap_zero(shared, VMLAB_LEAF_SLOTS);
+		for (; i < batch->nr && batch->victims[i].slot.leaf == leaf; i++) {
 			__set_bit(batch->victims[i].slot.index, slots);
-		vmlab_tlb_unmap(&tlb, leaf, slots);
+			if (batch->victims[i].shared)
+				__set_bit(batch->victims[i].slot.index, shared);
+		}
+		vmlab_tlb_unmap(&tlb, leaf, slots, shared);
 	}
 	vmlab_tlb_end(&tlb);
 	return i;
@@ -226,24 +239,32 @@ static void vmlab_evict_write(struct vmlab *vm, struct vmlab_batch *batch)
 	vmlab_swap_wait(io);
 }
 
-/* The page goes: its slot names the swap entry, and the frame is free. */
+/*
+ * The page goes: its slots name the swap entry, and the frame is free.  The reference
+ * of the clean copy, or that of the write, becomes the first slot's.
+ */
 static void vmlab_evict_commit(struct vmlab *vm, struct vmlab_victim *victim)
 {
-	struct vmlab_object *obj = victim->slot.leaf->object;
 	struct vmlab_frame *frame = victim->frame;
+	int i, refs = atomic_read(&frame->refs);
 
-	/* A clean copy's reference on the entry becomes the slot's. */
+	for (i = 1; i < refs; i++)
+		WARN_ON_ONCE(!vmlab_swap_get(vm, victim->entry));
 	if (!victim->write)
-		vmlab_swap_slot(vm, victim->entry)->frame = NULL;
+		WRITE_ONCE(vmlab_swap_slot(vm, victim->entry)->frame, NULL);
 	frame->swap = 0;
 	victim->slot.word = vmlab_entry_word(victim->entry);
 	trace_evict(victim->lineage->id, victim->pgoff, vmlab_frame_nid(frame), frame->pfn,
 		    victim->write);
-	atomic64_inc(&obj->evictions);
+	victim->slot.events |= VMLAB_EVENT_EVICT;
 	if (victim->write)
-		atomic64_inc(&obj->swap_outs);
+		victim->slot.events |= VMLAB_EVENT_SWAP_OUT;
 	else
 		vmlab_count(vm, swap_clean_drop, 1);
+	if (victim->shared) {
+		vmlab_siblings_unlock(&victim->slot, frame, victim->slot.word);
+		victim->shared = false;
+	}
 	vmlab_frame_retire(frame);
 	vmlab_frame_unget(victim->lineage, frame);
 }

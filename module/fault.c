@@ -7,7 +7,8 @@
  * resident already, under leaf->lock.  Rules that keep memory whole:
  *
  *  - Writes come only through PTEs that are made writable here, after the page was
- *    marked dirty.  Read-only PTEs are inserted clean: mprotect() makes a dirty one
+ *    marked dirty, and only where it is the object's alone: a leaf with one owner, a
+ *    frame with one reference, looked at under leaf->lock.  Read-only PTEs are inserted clean: mprotect() makes a dirty one
  *    writable without asking (can_change_pte_writable() in mm/mprotect.c).
  *  - ->pfn_mkwrite never returns 0, which would let the core make the PTE writable
  *    by itself after our locks are gone, and never drops the fault's lock, which the
@@ -39,12 +40,14 @@
  * @mkwrite: comes through ->pfn_mkwrite
  * @slot: the page's slot, while locked
  * @spare: a charged, zeroed frame in hand, or NULL
- * @file: set once the fault's lock was dropped: keeps the object
+ * @region: what the VMA has; with a reference once @file is set
+ * @file: set once the fault's lock was dropped: keeps the object, or its file's
  * @kind: what happened, for the trace
  * @node: on which node, or NUMA_NO_NODE
  */
 struct vmlab_fault {
 	struct vm_fault		*vmf;
+	struct vmlab_region	*region;
 	struct vmlab_object	*obj;
 	unsigned long		addr;
 	u64			pgoff;
@@ -95,6 +98,7 @@ static bool vmlab_fault_may_drop(struct vmlab_fault *f)
 static void vmlab_fault_drop(struct vmlab_fault *f)
 {
 	f->file = get_file(f->vmf->vma->vm_file);
+	kref_get(&f->region->ref);
 	vmlab_release_fault_lock(f->vmf);
 	f->vmf = NULL;
 	f->kind = VMLAB_FAULT_RETRY;
@@ -149,9 +153,52 @@ static vm_fault_t vmlab_fault_get_frame(struct vmlab_fault *f)
 	return VMLAB_FAULT_AGAIN;
 }
 
+/* A sibling is about to read the page, for this slot too: wait, then look again. */
+static vm_fault_t vmlab_fault_sibling(struct vmlab_fault *f)
+{
+	if (f->vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		return VM_FAULT_RETRY;
+	if (vmlab_fault_may_drop(f)) {
+		vmlab_fault_drop(f);
+		vmlab_siblings_wait(f->obj, f->pgoff);
+		return VM_FAULT_RETRY;
+	}
+	if (vmlab_siblings_wait(f->obj, f->pgoff))
+		return vmlab_fault_error(f);
+	return VMLAB_FAULT_AGAIN;
+}
+
+/* Not kept where vm->activity may be let go (vmlab_oom()): verify would miss it. */
+static void vmlab_fault_put_spare(struct vmlab_fault *f)
+{
+	if (f->spare)
+		vmlab_frame_unget(f->obj->lineage, f->spare);
+	f->spare = NULL;
+}
+
+/* A store to a leaf that others own too; the slot is unlocked. */
+static vm_fault_t vmlab_fault_unshare(struct vmlab_fault *f)
+{
+	int err = vmlab_leaf_unshare(f->obj, f->pgoff, VMLAB_ALLOC_NO_WAIT);
+
+	if (!err)
+		return VMLAB_FAULT_AGAIN;
+	if (f->mkwrite)
+		return vmlab_mkwrite_refault(f);
+	vmlab_fault_put_spare(f);
+	if (vmlab_fault_may_drop(f)) {
+		/* What fails for good fails again when the fault comes back. */
+		vmlab_fault_drop(f);
+		vmlab_leaf_unshare(f->obj, f->pgoff, VMLAB_ALLOC_NO_OOM);
+		return VM_FAULT_RETRY;
+	}
+	return vmlab_leaf_unshare(f->obj, f->pgoff, 0) ? vmlab_fault_error(f) :
+							 VMLAB_FAULT_AGAIN;
+}
+
 static void vmlab_fault_unlock(struct vmlab_fault *f)
 {
-	f->slot.fault = true;
+	f->slot.events |= VMLAB_EVENT_FAULT;
 	vmlab_slot_unlock(&f->slot);
 }
 
@@ -271,7 +318,10 @@ static unsigned int vmlab_fault_take_ahead(struct vmlab_fault *f, struct vmlab_p
 	return got;
 }
 
-/* Sets PTEs of frames just committed, writable; all but the first not yet accessed. */
+/*
+ * Sets PTEs of frames just committed, writable; all but the first not yet accessed.
+ * leaf->lock held, by vmlab_slot_map_begin(), which said that the leaf has one owner.
+ */
 static void vmlab_fault_map_new(struct vmlab_fault *f, struct vmlab_frame **frames,
 				unsigned int nr)
 {
@@ -293,16 +343,15 @@ static void vmlab_fault_map_new(struct vmlab_fault *f, struct vmlab_frame **fram
 	spin_unlock(ptl);
 }
 
-static vm_fault_t vmlab_fault_stored(struct vmlab_fault *f, struct vmlab_frame *frame,
-				     unsigned int nr)
+static void vmlab_fault_stored(struct vmlab_fault *f, struct vmlab_frame *frame,
+			       unsigned int nr)
 {
 	vmlab_fault_note_run(f, nr);
 	f->kind = VMLAB_FAULT_ZERO;
 	f->node = vmlab_frame_nid(frame);
 	vmlab_count(f->obj->vm, fault_zero, 1);
 	f->slot.word = vmlab_frame_word(frame);
-	vmlab_fault_unlock(f);
-	return VM_FAULT_NOPAGE;
+	f->slot.events |= VMLAB_EVENT_FAULT;
 }
 
 static void vmlab_fault_commit_new(struct vmlab_fault *f, struct vmlab_frame *frame, u64 pgoff)
@@ -321,7 +370,9 @@ static noinline vm_fault_t vmlab_fault_store_run(struct vmlab_fault *f,
 {
 	struct vmlab_frame *frames[1 + VMLAB_AHEAD_MAX];
 	unsigned long words[1 + VMLAB_AHEAD_MAX];
+	struct vmlab_leaf *leaf = f->slot.leaf;
 	unsigned int nr, i;
+	bool own;
 
 	frames[0] = frame;
 	nr = 1 + vmlab_fault_take_ahead(f, vmlab_frame_pool(frame), frames + 1, ahead);
@@ -329,11 +380,16 @@ static noinline vm_fault_t vmlab_fault_store_run(struct vmlab_fault *f,
 		vmlab_fault_commit_new(f, frames[i], f->pgoff + i);
 		words[i] = vmlab_frame_word(frames[i]);
 	}
-	vmlab_fault_map_new(f, frames, nr);
 	vmlab_count(f->obj->vm, fault_ahead, nr - 1);
+	vmlab_fault_stored(f, frame, nr);
+	own = vmlab_slot_map_begin(&f->slot);
+	if (own)
+		vmlab_fault_map_new(f, frames, nr);
+	vmlab_slot_map_cancel(&f->slot);
 	/* The first slot keeps the leaf until the last of the run is unlocked. */
-	vmlab_slot_unlock_run(f->slot.leaf, f->slot.index + 1, nr - 1, words + 1);
-	return vmlab_fault_stored(f, frame, nr);
+	vmlab_slot_unlock_run(leaf, f->slot.index + 1, nr - 1, words + 1);
+	vmlab_slot_unlock(&f->slot);
+	return own ? VM_FAULT_NOPAGE : VMLAB_FAULT_AGAIN;
 }
 
 /* A store to a hole: a zeroed frame. */
@@ -341,7 +397,12 @@ static vm_fault_t vmlab_fault_store_hole(struct vmlab_fault *f)
 {
 	struct vmlab_frame *frame = f->spare;
 	unsigned int ahead;
+	bool own;
 
+	if (READ_ONCE(f->slot.leaf->owners) > 1) {
+		vmlab_slot_unlock(&f->slot);
+		return vmlab_fault_unshare(f);
+	}
 	if (!frame)
 		frame = vmlab_frame_try(f->obj->lineage, vmlab_numa_node(f->obj->vm),
 					VMLAB_ALLOC_ZERO);
@@ -355,8 +416,13 @@ static vm_fault_t vmlab_fault_store_hole(struct vmlab_fault *f)
 	if (ahead)
 		return vmlab_fault_store_run(f, frame, ahead);
 	vmlab_fault_commit_new(f, frame, f->pgoff);
-	vmlab_fault_map_new(f, &frame, 1);
-	return vmlab_fault_stored(f, frame, 1);
+	vmlab_fault_stored(f, frame, 1);
+	own = vmlab_slot_map_begin(&f->slot);
+	if (own)
+		vmlab_fault_map_new(f, &frame, 1);
+	vmlab_slot_map_end(&f->slot);
+	/* A copy that came meanwhile has the zeroed page too: look again. */
+	return own ? VM_FAULT_NOPAGE : VMLAB_FAULT_AGAIN;
 }
 
 /*
@@ -372,9 +438,6 @@ static unsigned int vmlab_map_neighbours(struct vm_fault *vmf, struct vmlab_leaf
 	unsigned int mapped = 0;
 	u64 pgoff;
 
-	spin_lock(&leaf->lock);
-	if (leaf->dead)
-		goto out;
 	spin_lock(ptl);
 	for (pgoff = first; pgoff <= last; pgoff++) {
 		unsigned long addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
@@ -394,8 +457,6 @@ static unsigned int vmlab_map_neighbours(struct vm_fault *vmf, struct vmlab_leaf
 		mapped++;
 	}
 	spin_unlock(ptl);
-out:
-	spin_unlock(&leaf->lock);
 	return mapped;
 }
 
@@ -412,7 +473,8 @@ static void vmlab_around_window(struct vmlab_fault *f, u64 *first, u64 *last)
 	*last = min_t(u64, high, f->pgoff | (VMLAB_AROUND - 1));
 }
 
-static void vmlab_fault_around(struct vmlab_fault *f, struct vmlab_leaf *leaf)
+/* leaf->lock held. */
+static void vmlab_fault_around(struct vmlab_fault *f)
 {
 	u64 first, last;
 
@@ -420,47 +482,101 @@ static void vmlab_fault_around(struct vmlab_fault *f, struct vmlab_leaf *leaf)
 		return;
 	vmlab_around_window(f, &first, &last);
 	vmlab_count(f->obj->vm, fault_around,
-		    vmlab_map_neighbours(f->vmf, leaf, first, last, 0));
+		    vmlab_map_neighbours(f->vmf, f->slot.leaf, first, last, 0));
 }
 
-/*
- * The page is resident: map it.  A page that is dirty already is mapped writable at
- * once, where the VMA allows it: there is nothing left to find out by a second fault.
- */
-static vm_fault_t vmlab_fault_present(struct vmlab_fault *f)
+static void vmlab_fault_count_present(struct vmlab_fault *f, bool reuse)
 {
-	struct vmlab_frame *frame = vmlab_word_frame(f->slot.word);
+	if (f->kind != VMLAB_FAULT_NONE)
+		return;
+	f->kind = f->mkwrite ? VMLAB_FAULT_MKWRITE : VMLAB_FAULT_MINOR;
+	if (!f->mkwrite)
+		vmlab_count(f->obj->vm, fault_minor, 1);
+	else if (reuse)
+		vmlab_count(f->obj->vm, fault_cow_reuse, 1);
+	else
+		vmlab_count(f->obj->vm, fault_mkwrite, 1);
+}
+
+/* leaf->lock held.  False: the PTE maps what this slot never named. */
+static bool vmlab_fault_set_present(struct vmlab_fault *f, struct vmlab_frame *frame,
+				    bool write)
+{
 	struct vm_area_struct *vma = f->vmf->vma;
 	spinlock_t *ptl = vmlab_fault_ptl(f);
 	pte_t *pte = vmlab_fault_pte(f);
-	bool write;
+	bool good;
 
-	vmlab_swapin_touch(&f->slot);
-	if (f->write)
-		vmlab_slot_dirty(&f->slot);
-	write = (vma->vm_flags & VM_WRITE) && (frame->flags & VMLAB_FRAME_DIRTY);
 	spin_lock(ptl);
-	if (WARN_ON_ONCE(!pte_none(*pte) && pte_pfn(*pte) != frame->pfn)) {
-		/* What this slot never named: a fault that left it would come for ever. */
-		spin_unlock(ptl);
-		zap_vma_ptes(vma, f->addr, PAGE_SIZE);
-		spin_lock(ptl);
-	}
-	if (pte_none(*pte) || !pte_write(*pte))
+	good = pte_none(*pte) || pte_pfn(*pte) == frame->pfn;
+	if (good && (pte_none(*pte) || !pte_write(*pte)))
 		set_pte_at(vma->vm_mm, f->addr, pte, vmlab_pte(vma, frame->pfn, write));
 	spin_unlock(ptl);
-	if (!f->write)
-		vmlab_fault_around(f, f->slot.leaf);
-	if (f->kind == VMLAB_FAULT_NONE) {
-		f->kind = f->mkwrite ? VMLAB_FAULT_MKWRITE : VMLAB_FAULT_MINOR;
-		if (f->mkwrite)
-			vmlab_count(f->obj->vm, fault_mkwrite, 1);
-		else
-			vmlab_count(f->obj->vm, fault_minor, 1);
+	return good;
+}
+
+/*
+ * Maps a page that is resident, and the object's alone if this is a store.  One that is
+ * dirty already is mapped writable at once, where the VMA allows it: there is nothing
+ * left to find out by a second fault.
+ */
+static vm_fault_t vmlab_fault_map(struct vmlab_fault *f, bool reuse)
+{
+	struct vmlab_frame *frame = vmlab_word_frame(f->slot.word);
+	struct vm_area_struct *vma = f->vmf->vma;
+	bool alone = vmlab_slot_map_begin(&f->slot) && !vmlab_slot_is_shared(&f->slot);
+	bool write = alone && (vma->vm_flags & VM_WRITE) && (frame->flags & VMLAB_FRAME_DIRTY);
+
+	/* A copy came in between. */
+	if (f->write && !alone) {
+		vmlab_slot_map_end(&f->slot);
+		return VMLAB_FAULT_AGAIN;
 	}
+	if (WARN_ON_ONCE(!vmlab_fault_set_present(f, frame, write))) {
+		/* A fault that left it would come for ever. */
+		vmlab_slot_map_end(&f->slot);
+		zap_vma_ptes(vma, f->addr, PAGE_SIZE);
+		return VMLAB_FAULT_AGAIN;
+	}
+	if (!f->write)
+		vmlab_fault_around(f);
+	vmlab_fault_count_present(f, reuse);
 	f->node = vmlab_frame_nid(frame);
-	vmlab_fault_unlock(f);
+	f->slot.events |= VMLAB_EVENT_FAULT;
+	vmlab_slot_map_end(&f->slot);
 	return VM_FAULT_NOPAGE;
+}
+
+/* A store to a page that other leaves name too: a copy of it. */
+static vm_fault_t vmlab_fault_copy(struct vmlab_fault *f)
+{
+	if (vmlab_cow_copy(f->obj, &f->slot, &f->spare)) {
+		vmlab_slot_unlock(&f->slot);
+		return vmlab_fault_get_frame(f);
+	}
+	f->kind = VMLAB_FAULT_COW;
+	vmlab_count(f->obj->vm, fault_cow_copy, 1);
+	return vmlab_fault_map(f, false);
+}
+
+/* The page is resident. */
+static vm_fault_t vmlab_fault_present(struct vmlab_fault *f)
+{
+	struct vmlab_frame *frame = vmlab_word_frame(f->slot.word);
+	bool reuse;
+
+	vmlab_swapin_touch(&f->slot);
+	if (!f->write)
+		return vmlab_fault_map(f, false);
+	if (READ_ONCE(f->slot.leaf->owners) > 1) {
+		vmlab_slot_unlock(&f->slot);
+		return vmlab_fault_unshare(f);
+	}
+	if (vmlab_slot_is_shared(&f->slot))
+		return vmlab_fault_copy(f);
+	reuse = (frame->flags & VMLAB_FRAME_DIRTY) && READ_ONCE(f->obj->lineage->cloned);
+	vmlab_slot_dirty(&f->slot);
+	return vmlab_fault_map(f, reuse);
 }
 
 /* The page is on swap: read it, without the fault's lock where that may be dropped. */
@@ -468,6 +584,7 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 {
 	struct vmlab_swapin *in;
 	unsigned int window;
+	int claimed;
 
 	if (f->mkwrite) {
 		vmlab_slot_unlock(&f->slot);
@@ -479,7 +596,14 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 		vmlab_slot_unlock(&f->slot);
 		return vmlab_fault_get_frame(f);
 	}
-	window = vmlab_swapin_window(&f->slot, f->vmf->vma);
+	claimed = vmlab_siblings_claim(&f->slot);
+	if (claimed > 0)
+		return vmlab_fault_present(f);
+	if (claimed < 0) {
+		vmlab_slot_unlock(&f->slot);
+		return vmlab_fault_sibling(f);
+	}
+	window = vmlab_swapin_window(f->obj, &f->slot, f->vmf->vma);
 	in = vmlab_swapin_start(f->obj, &f->slot, &f->spare, window);
 	f->kind = VMLAB_FAULT_SWAP;
 	vmlab_count(f->obj->vm, fault_swap, 1);
@@ -495,14 +619,6 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 	vmlab_swapin_finish(f->obj, in, &f->slot);
 	vmlab_fault_unlock(f);
 	return VM_FAULT_RETRY;
-}
-
-/* Not kept where vm->activity may be let go (vmlab_oom()): verify would miss it. */
-static void vmlab_fault_put_spare(struct vmlab_fault *f)
-{
-	if (f->spare)
-		vmlab_frame_unget(f->obj->lineage, f->spare);
-	f->spare = NULL;
 }
 
 /* One look at the page: find the leaf, lock the slot, act by its state. */
@@ -535,6 +651,7 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 	struct vmlab_region *region = vmf->vma->vm_private_data;
 	struct vmlab_fault f = {
 		.vmf	 = vmf,
+		.region	 = region,
 		.obj	 = region->object,
 		.addr	 = vmf->address & PAGE_MASK,
 		.pgoff	 = vmf->pgoff,
@@ -543,9 +660,13 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 		.kind	 = VMLAB_FAULT_NONE,
 		.node	 = NUMA_NO_NODE,
 	};
-	u64 id = f.obj->id;
 	vm_fault_t ret;
+	u64 id;
 
+	/* A fork had no memory for it: see region.c. */
+	if (unlikely(!f.obj))
+		return VM_FAULT_SIGBUS;
+	id = f.obj->id;
 	trace_fault_enter(id, f.addr, f.pgoff, f.write);
 	percpu_down_read(&f.obj->vm->activity);
 	for (;;) {
@@ -561,8 +682,10 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 	vmlab_fault_put_spare(&f);
 	percpu_up_read(&f.obj->vm->activity);
 	trace_fault_exit(id, f.addr, f.pgoff, f.kind, f.node, (__force unsigned int)ret);
-	if (f.file)
+	if (f.file) {
+		vmlab_region_put(f.region);
 		fput(f.file);
+	}
 	return ret;
 }
 
@@ -590,6 +713,8 @@ static vm_fault_t vmlab_vm_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_
 	unsigned int mapped;
 	pte_t *pte;
 
+	if (!obj)
+		return 0;
 	if (pmd_none(READ_ONCE(*vmf->pmd)) || (vmf->vma->vm_flags & VM_RAND_READ))
 		return 0;
 	if (!percpu_down_read_trylock(&obj->vm->activity))
@@ -601,7 +726,13 @@ static vm_fault_t vmlab_vm_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_
 	/* The core's window is within one PTE table, but not always within one leaf. */
 	first = max_t(pgoff_t, first, leaf->index << VMLAB_LEAF_SHIFT);
 	last = min_t(pgoff_t, last, (leaf->index << VMLAB_LEAF_SHIFT) + VMLAB_LEAF_SLOTS - 1);
+	spin_lock(&leaf->lock);
+	if (leaf->dead || leaf->frozen || !vmlab_leaf_is_of(obj, leaf)) {
+		spin_unlock(&leaf->lock);
+		goto out;
+	}
 	mapped = vmlab_map_neighbours(vmf, leaf, first, last, addr);
+	spin_unlock(&leaf->lock);
 	pte = pte_offset_kernel(vmf->pmd, addr);
 	if (mapped && !pte_none(READ_ONCE(*pte))) {
 		/* A whole fault, as far as anyone who watches can tell. */
@@ -619,66 +750,9 @@ out:
 	return ret;
 }
 
-/**
- * vmlab_region_create() - what a new VMA's vm_private_data points to
- * @obj: what it maps
- *
- * Return: the region with one reference, or NULL.
- */
-struct vmlab_region *vmlab_region_create(struct vmlab_object *obj)
-{
-	struct vmlab_region *region = kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
-
-	if (!region)
-		return NULL;
-	kref_init(&region->ref);
-	vmlab_object_get(obj);
-	region->object = obj;
-	region->mm = current->mm;
-	return region;
-}
-
-static void vmlab_region_release(struct kref *ref)
-{
-	struct vmlab_region *region = container_of(ref, struct vmlab_region, ref);
-
-	vmlab_object_put(region->object);
-	kfree(region);
-}
-
-/**
- * vmlab_region_put() - drop a reference
- * @region: the region
- *
- * Context: may sleep.
- */
-void vmlab_region_put(struct vmlab_region *region)
-{
-	kref_put(&region->ref, vmlab_region_release);
-}
-
-/*
- * A VMA was split, moved or, when its mm is another one, forked.  dup_mmap()
- * (kernel/fork.c) calls this before it copies page tables: with VM_WIPEONFORK it
- * copies none, and the child finds its pages by its own faults.
- */
-static void vmlab_vm_open(struct vm_area_struct *vma)
-{
-	struct vmlab_region *region = vma->vm_private_data;
-
-	kref_get(&region->ref);
-	if (vma->vm_mm != region->mm && !(vma->vm_flags & VM_WIPEONFORK))
-		vm_flags_set(vma, VM_WIPEONFORK);
-}
-
-static void vmlab_vm_close(struct vm_area_struct *vma)
-{
-	vmlab_region_put(vma->vm_private_data);
-}
-
 const struct vm_operations_struct vmlab_vm_ops = {
-	.open		= vmlab_vm_open,
-	.close		= vmlab_vm_close,
+	.open		= vmlab_region_open,
+	.close		= vmlab_region_close,
 	.fault		= vmlab_vm_fault,
 	.map_pages	= vmlab_vm_map_pages,
 	.pfn_mkwrite	= vmlab_vm_pfn_mkwrite,

@@ -15,6 +15,7 @@
  * @VMLAB_FAULT_HOLE:	 a load from a hole mapped the zero page
  * @VMLAB_FAULT_MINOR:	 the page was resident
  * @VMLAB_FAULT_MKWRITE: a read-only PTE of a resident page was made writable
+ * @VMLAB_FAULT_COW:	 a store to a shared page got a copy of it
  * @VMLAB_FAULT_SWAP:	 the page had to be read from swap
  * @VMLAB_FAULT_RETRY:	 the fault lock was dropped to wait
  * @VMLAB_FAULT_SIGBUS:	 there is no page to be had
@@ -25,6 +26,7 @@ enum vmlab_fault_kind {
 	VMLAB_FAULT_HOLE,
 	VMLAB_FAULT_MINOR,
 	VMLAB_FAULT_MKWRITE,
+	VMLAB_FAULT_COW,
 	VMLAB_FAULT_SWAP,
 	VMLAB_FAULT_RETRY,
 	VMLAB_FAULT_SIGBUS,

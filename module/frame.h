@@ -32,6 +32,8 @@ struct vmlab_pool;
  *			  or no longer does
  * @VMLAB_FRAME_RESIDENT: named by a slot
  * @VMLAB_FRAME_LEAF:	  holds the slots of a leaf
+ * @VMLAB_FRAME_EVICTING: RESIDENT, named by several slots, of which somebody is
+ *			  locking all to evict it
  */
 enum vmlab_frame_state {
 	VMLAB_FRAME_FREE,
@@ -39,10 +41,15 @@ enum vmlab_frame_state {
 	VMLAB_FRAME_INFLIGHT,
 	VMLAB_FRAME_RESIDENT,
 	VMLAB_FRAME_LEAF,
+	VMLAB_FRAME_EVICTING,
 	VMLAB_FRAME_NR_STATES,
 };
 
-/* vmlab_frame.flags: changed only by who holds the lock of a slot naming it */
+/*
+ * vmlab_frame.flags: changed only by who holds the lock of a slot naming it.  While
+ * several slots do, READAHEAD is clear, and only an eviction, which holds all of them,
+ * and swapoff, of which there is one, change DIRTY.
+ */
 #define VMLAB_FRAME_DIRTY	0x01	/* swap has no valid copy */
 #define VMLAB_FRAME_READAHEAD	0x02	/* read ahead, not yet asked for */
 

@@ -7,7 +7,9 @@
  * could map a frame of the lineage; drivers/gpu/drm/drm_drv.c does the same.
  * No page ever enters the page cache of these inodes.
  */
+#include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pseudo_fs.h>
 
@@ -71,4 +73,35 @@ struct inode *vmlab_fs_inode(struct vmlab *vm, u64 ino)
 	if (!IS_ERR(inode))
 		inode->i_ino = ino;
 	return inode;
+}
+
+/**
+ * vmlab_fs_file() - open a lineage's inode for an object that has no device node
+ * @lineage: the lineage
+ * @name: what /proc/PID/maps and /proc/PID/fd call it
+ * @flags: O_RDONLY or O_RDWR
+ * @fops: what the file does
+ *
+ * alloc_file_pseudo() (fs/file_table.c) takes no reference on the module, though
+ * fput() drops one.
+ *
+ * Context: sleeps.
+ * Return: the file, without private_data, or ERR_PTR().
+ */
+struct file *vmlab_fs_file(struct vmlab_lineage *lineage, const char *name, int flags,
+			   const struct file_operations *fops)
+{
+	struct file *file;
+
+	__module_get(fops->owner);
+	ihold(lineage->inode);
+	file = alloc_file_pseudo(lineage->inode, lineage->vm->mnt, name, flags, fops);
+	if (IS_ERR(file)) {
+		iput(lineage->inode);
+		module_put(fops->owner);
+		return file;
+	}
+	/* As do_dentry_open() (fs/open.c) does for files that can seek. */
+	file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+	return file;
 }

@@ -5,6 +5,10 @@
  * Owns the rules at the head of uapi/vmlab.h.  Behind it ranges are in pages, within
  * the object, and do not wrap; what is done with them is done elsewhere.
  */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/uaccess.h>
 
 #include "vmlab.h"
@@ -70,17 +74,103 @@ static long vmlab_ioctl_info(struct vmlab_object *obj, void __user *arg)
 		.dirty_pages	= usage.dirty,
 		.pinned_pages	= usage.pinned,
 		.limit_pages	= READ_ONCE(obj->lineage->limit),
-		.faults		= usage.faults,
-		.swap_ins	= atomic64_read(&obj->swap_ins),
-		.swap_outs	= atomic64_read(&obj->swap_outs),
-		.evictions	= atomic64_read(&obj->evictions),
+		.faults		= usage.events.faults,
+		.swap_ins	= usage.events.swap_ins,
+		.swap_outs	= usage.events.swap_outs,
+		.evictions	= usage.events.evictions,
 	};
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
 typedef int (*vmlab_range_fn)(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 
-static long vmlab_ioctl_range(struct vmlab_object *obj, void __user *arg,
+/**
+ * struct vmlab_piece - a part of a range of addresses, that one VMA maps
+ * @region: what is mapped; with a reference, which keeps a private object
+ * @file: the VMA's; with a reference, which keeps its object
+ * @first: first page of the object
+ * @nr: pages
+ * @writable: the mapping may be written to, or be made so
+ */
+struct vmlab_piece {
+	struct vmlab_region	*region;
+	struct file		*file;
+	u64			first;
+	u64			nr;
+	bool			writable;
+};
+
+static void vmlab_piece_put(struct vmlab_piece *piece)
+{
+	vmlab_region_put(piece->region);
+	fput(piece->file);
+}
+
+/* What is mapped at the begin of a range of the caller's addresses. */
+static int vmlab_find_piece(unsigned long addr, u64 nr, struct vmlab_piece *piece)
+{
+	struct mm_struct *mm = current->mm;
+	struct vmlab_region *region;
+	struct vm_area_struct *vma;
+	int err = -ENOMEM;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	vma = find_vma(mm, addr);
+	if (!vma || addr < vma->vm_start || vma->vm_ops != &vmlab_vm_ops)
+		goto unlock;
+	region = vma->vm_private_data;
+	if (!region->object)
+		goto unlock;
+	kref_get(&region->ref);
+	piece->region = region;
+	piece->file = get_file(vma->vm_file);
+	piece->first = linear_page_index(vma, addr);
+	piece->nr = min_t(u64, nr, (vma->vm_end - addr) >> PAGE_SHIFT);
+	piece->writable = vma->vm_flags & VM_MAYWRITE;
+	err = 0;
+unlock:
+	mmap_read_unlock(mm);
+	return err;
+}
+
+/* Calls @fn for each mapping in a range of the caller's addresses. */
+static int vmlab_range_by_address(u64 addr, u64 nr, bool write, vmlab_range_fn fn,
+				  u64 *done)
+{
+	struct vmlab_piece piece;
+	u64 part;
+	int err;
+
+	while (nr) {
+		err = vmlab_find_piece(addr, nr, &piece);
+		if (err)
+			return err;
+		part = 0;
+		err = write && !piece.writable ? -EACCES :
+		      fn(piece.region->object, piece.first, piece.nr, &part);
+		vmlab_piece_put(&piece);
+		*done += part;
+		if (err)
+			return err;
+		addr += piece.nr << PAGE_SHIFT;
+		nr -= piece.nr;
+	}
+	return 0;
+}
+
+/* Addresses: a range that does not wrap, nor leave what user space can have. */
+static int vmlab_check_addresses(u64 addr, u64 length, u64 *nr)
+{
+	if (!PAGE_ALIGNED(addr) || !PAGE_ALIGNED(length))
+		return -EINVAL;
+	if (length > TASK_SIZE_MAX || addr > TASK_SIZE_MAX - length)
+		return -EINVAL;
+	*nr = length >> PAGE_SHIFT;
+	return 0;
+}
+
+static long vmlab_ioctl_range(struct file *file, void __user *arg, bool write,
 			      vmlab_range_fn fn)
 {
 	struct vmlab_ioc_range range;
@@ -89,13 +179,19 @@ static long vmlab_ioctl_range(struct vmlab_object *obj, void __user *arg,
 
 	if (err)
 		return err;
-	if (range.flags)
+	if (range.flags & ~VMLAB_RANGE_ADDRESS)
 		return -EINVAL;
-	err = vmlab_check_range(range.offset, range.length, &first, &nr);
-	if (err)
-		return err;
-	if (nr)
-		err = fn(obj, first, nr, &done);
+	if (range.flags & VMLAB_RANGE_ADDRESS) {
+		err = vmlab_check_addresses(range.offset, range.length, &nr);
+		if (!err)
+			err = vmlab_range_by_address(range.offset, nr, write, fn, &done);
+	} else {
+		if (write && !(file->f_mode & FMODE_WRITE))
+			return -EBADF;
+		err = vmlab_check_range(range.offset, range.length, &first, &nr);
+		if (!err && nr)
+			err = fn(file->private_data, first, nr, &done);
+	}
 	range.done = done << PAGE_SHIFT;
 	if (copy_to_user(arg, &range, sizeof(range)))
 		return -EFAULT;
@@ -121,6 +217,24 @@ static long vmlab_ioctl_limit(struct vmlab_object *obj, void __user *arg)
 	return copy_to_user(arg, &limit, sizeof(limit)) ? -EFAULT : 0;
 }
 
+static long vmlab_residency_by_address(u64 addr, u64 nr, u32 __user *vec)
+{
+	struct vmlab_piece piece;
+	int err = 0;
+
+	while (nr && !err) {
+		err = vmlab_find_piece(addr, nr, &piece);
+		if (err)
+			break;
+		err = vmlab_residency(piece.region->object, piece.first, piece.nr, vec);
+		vmlab_piece_put(&piece);
+		addr += piece.nr << PAGE_SHIFT;
+		nr -= piece.nr;
+		vec += piece.nr;
+	}
+	return err;
+}
+
 static long vmlab_ioctl_residency(struct vmlab_object *obj, void __user *arg)
 {
 	struct vmlab_ioc_residency res;
@@ -129,12 +243,40 @@ static long vmlab_ioctl_residency(struct vmlab_object *obj, void __user *arg)
 
 	if (err)
 		return err;
-	if (res.flags)
+	if (res.flags & ~VMLAB_RANGE_ADDRESS)
 		return -EINVAL;
+	if (res.flags & VMLAB_RANGE_ADDRESS) {
+		err = vmlab_check_addresses(res.offset, res.length, &nr);
+		return err ? : vmlab_residency_by_address(res.offset, nr,
+							  u64_to_user_ptr(res.vec));
+	}
 	err = vmlab_check_range(res.offset, res.length, &first, &nr);
 	if (err)
 		return err;
 	return vmlab_residency(obj, first, nr, u64_to_user_ptr(res.vec));
+}
+
+static long vmlab_ioctl_snapshot(struct vmlab_object *obj, void __user *arg)
+{
+	struct vmlab_ioc_snapshot snap;
+	struct file *file;
+	int err = vmlab_get_struct(&snap, sizeof(snap), arg);
+
+	if (err)
+		return err;
+	if (snap.flags & ~VMLAB_SNAPSHOT_FROZEN || snap.pad)
+		return -EINVAL;
+	snap.fd = vmlab_dev_snapshot(obj, snap.flags & VMLAB_SNAPSHOT_FROZEN, &snap.id, &file);
+	if (snap.fd < 0)
+		return snap.fd;
+	/* Installed last: from then on it is the caller's, whatever happens. */
+	if (copy_to_user(arg, &snap, sizeof(snap))) {
+		put_unused_fd(snap.fd);
+		fput(file);
+		return -EFAULT;
+	}
+	fd_install(snap.fd, file);
+	return 0;
 }
 
 /**
@@ -156,21 +298,21 @@ long vmlab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case _IOC_NR(VMLAB_IOC_INFO):
 		return vmlab_ioctl_info(obj, user);
 	case _IOC_NR(VMLAB_IOC_DISCARD):
-		if (!(file->f_mode & FMODE_WRITE))
-			return -EBADF;
-		return vmlab_ioctl_range(obj, user, vmlab_range_discard);
+		return vmlab_ioctl_range(file, user, true, vmlab_range_discard);
 	case _IOC_NR(VMLAB_IOC_PAGEOUT):
-		return vmlab_ioctl_range(obj, user, vmlab_range_pageout);
+		return vmlab_ioctl_range(file, user, false, vmlab_range_pageout);
 	case _IOC_NR(VMLAB_IOC_POPULATE):
-		return vmlab_ioctl_range(obj, user, vmlab_range_populate);
+		return vmlab_ioctl_range(file, user, false, vmlab_range_populate);
 	case _IOC_NR(VMLAB_IOC_PIN):
-		return vmlab_ioctl_range(obj, user, vmlab_range_pin);
+		return vmlab_ioctl_range(file, user, false, vmlab_range_pin);
 	case _IOC_NR(VMLAB_IOC_UNPIN):
-		return vmlab_ioctl_range(obj, user, vmlab_range_unpin);
+		return vmlab_ioctl_range(file, user, false, vmlab_range_unpin);
 	case _IOC_NR(VMLAB_IOC_LIMIT):
 		return vmlab_ioctl_limit(obj, user);
 	case _IOC_NR(VMLAB_IOC_RESIDENCY):
 		return vmlab_ioctl_residency(obj, user);
+	case _IOC_NR(VMLAB_IOC_SNAPSHOT):
+		return vmlab_ioctl_snapshot(obj, user);
 	default:
 		return -ENOTTY;
 	}

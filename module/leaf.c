@@ -5,6 +5,11 @@
  * Owns struct vmlab_leaf, the tables that find leaves, and every change of a
  * slot word.  It never looks into a frame and never touches a hardware page
  * table; who changes a slot has unmapped what it named.
+ *
+ * Objects of a lineage may own a leaf together.  One that wants to change it for
+ * itself gets a leaf of its own first (unshare.c), in place of the other.  So who
+ * looked a leaf up must, under leaf->lock, see that it is still the object's:
+ * object->leaf_seq says so.
  */
 #include <linux/hash.h>
 #include <linux/rcupdate.h>
@@ -167,8 +172,7 @@ static int vmlab_leaf_try_publish(struct vmlab_object *obj, struct vmlab_leaf *l
 		err = -EAGAIN;
 		goto unlock;
 	}
-	RCU_INIT_POINTER(leaf->next, xa_load(ranges, leaf->index));
-	__xa_store(ranges, leaf->index, leaf, GFP_NOWAIT);
+	vmlab_leaf_list(leaf);
 unlock:
 	xa_unlock(ranges);
 	xa_unlock(&obj->leaves);
@@ -194,6 +198,79 @@ static int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
 	if (err)
 		xa_release(&obj->leaves, leaf->index);
 	return err;
+}
+
+/**
+ * vmlab_leaf_alloc() - an empty leaf
+ * @lineage: whose
+ * @index: which 2 MiB
+ * @frame: where its slots are to be: INFLIGHT, zeroed, charged to @lineage
+ *
+ * Context: may sleep.
+ * Return: the leaf, in no table and with one owner, or NULL: @frame is as before.
+ */
+struct vmlab_leaf *vmlab_leaf_alloc(struct vmlab_lineage *lineage, u64 index,
+				    struct vmlab_frame *frame)
+{
+	struct vmlab_leaf *leaf = kmem_cache_zalloc(vmlab_leaf_cache, GFP_KERNEL);
+
+	if (!leaf) {
+		vmlab_count(lineage->vm, alloc_fail, 1);
+		return NULL;
+	}
+	spin_lock_init(&leaf->lock);
+	leaf->lineage = lineage;
+	leaf->index = index;
+	leaf->owners = 1;
+	leaf->frame = frame;
+	leaf->words = vmlab_frame_addr(frame);
+	frame->leaf = leaf;
+	frame->state = VMLAB_FRAME_LEAF;
+	return leaf;
+}
+
+static void vmlab_leaf_free_frame(struct vmlab_leaf *leaf)
+{
+	leaf->frame->leaf = NULL;
+	leaf->frame->state = VMLAB_FRAME_INFLIGHT;
+	vmlab_frame_unget(leaf->lineage, leaf->frame);
+}
+
+/**
+ * vmlab_leaf_free() - free a leaf that never was in a table, and its frame
+ * @leaf: the leaf
+ */
+void vmlab_leaf_free(struct vmlab_leaf *leaf)
+{
+	vmlab_leaf_free_frame(leaf);
+	kmem_cache_free(vmlab_leaf_cache, leaf);
+}
+
+/**
+ * vmlab_leaf_list() - put a leaf into the list of its lineage's
+ * @leaf: not listed; the list of its 2 MiB is not empty, so that no memory is needed
+ *
+ * Context: xa_lock of lineage->leaves held.
+ */
+void vmlab_leaf_list(struct vmlab_leaf *leaf)
+{
+	struct xarray *ranges = &leaf->lineage->leaves;
+
+	RCU_INIT_POINTER(leaf->next, xa_load(ranges, leaf->index));
+	__xa_store(ranges, leaf->index, leaf, GFP_NOWAIT);
+}
+
+/**
+ * vmlab_leaf_is_of() - does an object have this leaf?
+ * @obj: the object
+ * @leaf: the leaf
+ *
+ * Context: rcu_read_lock() held, or the leaf kept otherwise.  An answer lasts only
+ * while a slot of the leaf is locked, or it is.
+ */
+bool vmlab_leaf_is_of(struct vmlab_object *obj, struct vmlab_leaf *leaf)
+{
+	return xa_load(&obj->leaves, leaf->index) == leaf;
 }
 
 /* A run of sequential stores goes on across leaves. */
@@ -222,40 +299,32 @@ static void vmlab_leaf_inherit_run(struct vmlab_object *obj, struct vmlab_leaf *
 int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 {
 	struct vmlab_lineage *lineage = obj->lineage;
+	struct vmlab_frame *frame;
 	struct vmlab_leaf *leaf;
 	int err;
 
-	leaf = kmem_cache_zalloc(vmlab_leaf_cache, GFP_KERNEL);
+	err = vmlab_frame_get(lineage, vmlab_numa_node(obj->vm), VMLAB_ALLOC_ZERO | flags,
+			      &frame);
+	if (err)
+		return err;
+	leaf = vmlab_leaf_alloc(lineage, pgoff >> VMLAB_LEAF_SHIFT, frame);
 	if (!leaf) {
-		vmlab_count(obj->vm, alloc_fail, 1);
+		vmlab_frame_unget(lineage, frame);
 		return -ENOMEM;
 	}
-	err = vmlab_frame_get(lineage, vmlab_numa_node(obj->vm), VMLAB_ALLOC_ZERO | flags,
-			      &leaf->frame);
-	if (err)
-		goto free_leaf;
-	spin_lock_init(&leaf->lock);
-	leaf->object = obj;
-	leaf->index = pgoff >> VMLAB_LEAF_SHIFT;
-	leaf->words = vmlab_frame_addr(leaf->frame);
-	leaf->frame->leaf = leaf;
-	leaf->frame->state = VMLAB_FRAME_LEAF;
 	vmlab_leaf_inherit_run(obj, leaf);
 
+	down_read(&lineage->clone_sem);
 	err = vmlab_leaf_publish(obj, leaf);
+	up_read(&lineage->clone_sem);
 	if (!err) {
 		vmlab_count(obj->vm, leaf_alloc, 1);
 		return 0;
 	}
-	leaf->frame->leaf = NULL;
-	leaf->frame->state = VMLAB_FRAME_INFLIGHT;
-	vmlab_frame_unget(lineage, leaf->frame);
+	vmlab_leaf_free(leaf);
 	if (err == -EEXIST)
-		err = 0;
-	else
-		vmlab_count(obj->vm, alloc_fail, 1);
-free_leaf:
-	kmem_cache_free(vmlab_leaf_cache, leaf);
+		return 0;
+	vmlab_count(obj->vm, alloc_fail, 1);
 	return err;
 }
 
@@ -281,21 +350,90 @@ static void vmlab_leaf_unlink_range(struct vmlab_lineage *lineage, struct vmlab_
 	xa_unlock(ranges);
 }
 
-/* Marks an empty leaf dead; says whether PTEs may map the zero page in it. */
-static bool vmlab_leaf_kill(struct vmlab_leaf *leaf, bool *zero)
+/**
+ * vmlab_events_add() - add what was counted elsewhere
+ * @to: the sum
+ * @from: the addend
+ */
+void vmlab_events_add(struct vmlab_events *to, const struct vmlab_events *from)
+{
+	to->faults += from->faults;
+	to->swap_ins += from->swap_ins;
+	to->swap_outs += from->swap_outs;
+	to->evictions += from->evictions;
+}
+
+/* leaf->lock held.  May PTEs map the zero page in it? */
+static bool vmlab_leaf_has_zero(struct vmlab_leaf *leaf)
 {
 	unsigned int i;
 
-	*zero = false;
+	for (i = 0; i < VMLAB_LEAF_SLOTS; i++)
+		if (leaf->words[i] & VMLAB_SLOT_ZERO)
+			return true;
+	return false;
+}
+
+enum vmlab_leaf_leave {
+	VMLAB_LEAF_STAYS,
+	VMLAB_LEAF_LEFT,	/* others own it */
+	VMLAB_LEAF_DEAD,	/* nobody does */
+};
+
+/* An owner gives up a leaf: one that others own too, or an empty one. */
+static enum vmlab_leaf_leave vmlab_leaf_leave(struct vmlab_leaf *leaf, bool shared_only,
+					      bool *zero)
+{
+	enum vmlab_leaf_leave how = VMLAB_LEAF_STAYS;
+	bool empty;
+
 	spin_lock(&leaf->lock);
-	if (leaf->nr_locked || leaf->nr_present || leaf->nr_swapped) {
-		spin_unlock(&leaf->lock);
+	empty = !leaf->nr_locked && !leaf->nr_present && !leaf->nr_swapped && !leaf->frozen;
+	*zero = vmlab_leaf_has_zero(leaf);
+	if (leaf->owners > 1 && (shared_only || empty)) {
+		leaf->owners--;
+		how = VMLAB_LEAF_LEFT;
+	} else if (leaf->owners == 1 && empty && !shared_only) {
+		leaf->dead = true;
+		how = VMLAB_LEAF_DEAD;
+	}
+	spin_unlock(&leaf->lock);
+	return how;
+}
+
+static bool vmlab_leaf_remove(struct vmlab_object *obj, u64 index, bool shared_only)
+{
+	enum vmlab_leaf_leave how;
+	struct vmlab_leaf *leaf;
+	bool zero;
+
+	xa_lock(&obj->leaves);
+	leaf = xa_load(&obj->leaves, index);
+	if (!leaf || xa_is_value(leaf)) {
+		xa_unlock(&obj->leaves);
 		return false;
 	}
-	for (i = 0; i < VMLAB_LEAF_SLOTS && !*zero; i++)
-		*zero = leaf->words[i] & VMLAB_SLOT_ZERO;
-	leaf->dead = true;
-	spin_unlock(&leaf->lock);
+	how = vmlab_leaf_leave(leaf, shared_only, &zero);
+	if (how == VMLAB_LEAF_STAYS) {
+		xa_unlock(&obj->leaves);
+		return false;
+	}
+	if (zero)
+		__xa_store(&obj->leaves, index, VMLAB_LEAF_ZERO_MARK, GFP_NOWAIT);
+	else
+		__xa_erase(&obj->leaves, index);
+	/* For who has found the leaf and not yet locked it. */
+	smp_store_release(&obj->leaf_seq, obj->leaf_seq + 1);
+	if (how == VMLAB_LEAF_DEAD) {
+		vmlab_leaf_unlink_range(obj->lineage, leaf);
+		vmlab_events_add(&obj->events, &leaf->events);
+	}
+	xa_unlock(&obj->leaves);
+	if (how == VMLAB_LEAF_DEAD) {
+		vmlab_leaf_free_frame(leaf);
+		vmlab_count(obj->vm, leaf_free, 1);
+		call_rcu(&leaf->rcu, vmlab_leaf_free_rcu);
+	}
 	return true;
 }
 
@@ -308,28 +446,20 @@ static bool vmlab_leaf_kill(struct vmlab_leaf *leaf, bool *zero)
  */
 void vmlab_leaf_reap(struct vmlab_object *obj, u64 index)
 {
-	struct vmlab_leaf *leaf;
-	bool zero;
+	vmlab_leaf_remove(obj, index, false);
+}
 
-	xa_lock(&obj->leaves);
-	leaf = xa_load(&obj->leaves, index);
-	if (!leaf || xa_is_value(leaf) || !vmlab_leaf_kill(leaf, &zero)) {
-		xa_unlock(&obj->leaves);
-		return;
-	}
-	if (zero)
-		__xa_store(&obj->leaves, index, VMLAB_LEAF_ZERO_MARK, GFP_NOWAIT);
-	else
-		__xa_erase(&obj->leaves, index);
-	vmlab_leaf_unlink_range(obj->lineage, leaf);
-	xa_unlock(&obj->leaves);
-
-	atomic64_add(leaf->nr_faults, &obj->nr_faults);
-	leaf->frame->leaf = NULL;
-	leaf->frame->state = VMLAB_FRAME_INFLIGHT;
-	vmlab_frame_unget(obj->lineage, leaf->frame);
-	vmlab_count(obj->vm, leaf_free, 1);
-	call_rcu(&leaf->rcu, vmlab_leaf_free_rcu);
+/**
+ * vmlab_leaf_detach() - leave a leaf to its other owners
+ * @obj: the object; none of its VMAs maps anything of the leaf, nor can it now
+ * @index: which 2 MiB
+ *
+ * Context: process context; does not sleep.
+ * Return: false when there are no other owners, and nothing was done.
+ */
+bool vmlab_leaf_detach(struct vmlab_object *obj, u64 index)
+{
+	return vmlab_leaf_remove(obj, index, true);
 }
 
 /**
@@ -352,9 +482,11 @@ void vmlab_leaf_move(struct vmlab_frame *from, struct vmlab_frame *to)
 	from->state = VMLAB_FRAME_INFLIGHT;
 }
 
-static wait_queue_head_t *vmlab_slot_wait_head(struct vmlab_object *obj, u64 index)
+/* One for all leaves of the same 2 MiB of a lineage. */
+static wait_queue_head_t *vmlab_slot_wait_head(struct vmlab_lineage *lineage, u64 index)
 {
-	return &obj->vm->slot_wait[hash_64(obj->id ^ index, ilog2(VMLAB_SLOT_WAITS))];
+	return &lineage->vm->slot_wait[hash_64(lineage->id ^ index,
+					       ilog2(VMLAB_SLOT_WAITS))];
 }
 
 /* leaf->lock held; the slot is not locked. */
@@ -364,6 +496,8 @@ static void vmlab_slot_set_locked(struct vmlab_leaf *leaf, unsigned int index,
 	slot->leaf = leaf;
 	slot->index = index;
 	slot->word = leaf->words[index];
+	slot->tracked = false;
+	slot->events = 0;
 	leaf->words[index] |= VMLAB_SLOT_LOCKED;
 	leaf->nr_locked++;
 }
@@ -383,14 +517,41 @@ bool vmlab_slot_trylock_in(struct vmlab_leaf *leaf, unsigned int index,
 	bool locked = false;
 
 	spin_lock(&leaf->lock);
-	if (!leaf->dead && !(leaf->words[index] & VMLAB_SLOT_LOCKED)) {
+	if (!leaf->dead && !leaf->frozen && !(leaf->words[index] & VMLAB_SLOT_LOCKED)) {
 		vmlab_slot_set_locked(leaf, index, slot);
-		slot->tracked = false;
-		slot->fault = false;
 		locked = true;
 	}
 	spin_unlock(&leaf->lock);
 	return locked;
+}
+
+enum vmlab_slot_try {
+	VMLAB_SLOT_LOCKED_NOW,
+	VMLAB_SLOT_BUSY,
+	VMLAB_SLOT_NO_LEAF,
+	VMLAB_SLOT_MOVED,	/* the object has another leaf by now */
+};
+
+/* RCU. */
+static enum vmlab_slot_try vmlab_slot_try(struct vmlab_object *obj, u64 pgoff,
+					  struct vmlab_slot *slot)
+{
+	unsigned long seq = smp_load_acquire(&obj->leaf_seq);
+	struct vmlab_leaf *leaf = vmlab_leaf_lookup(obj, pgoff);
+	unsigned int index = vmlab_slot_index(pgoff);
+	enum vmlab_slot_try ret = VMLAB_SLOT_BUSY;
+
+	if (!leaf)
+		return VMLAB_SLOT_NO_LEAF;
+	spin_lock(&leaf->lock);
+	if (leaf->dead || READ_ONCE(obj->leaf_seq) != seq) {
+		ret = VMLAB_SLOT_MOVED;
+	} else if (!leaf->frozen && !(leaf->words[index] & VMLAB_SLOT_LOCKED)) {
+		vmlab_slot_set_locked(leaf, index, slot);
+		ret = VMLAB_SLOT_LOCKED_NOW;
+	}
+	spin_unlock(&leaf->lock);
+	return ret;
 }
 
 /**
@@ -430,21 +591,19 @@ unsigned int vmlab_slot_trylock_holes(struct vmlab_leaf *leaf, unsigned int inde
 int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait how,
 		    struct vmlab_slot *slot)
 {
-	struct vmlab_leaf *leaf;
-	bool locked;
+	enum vmlab_slot_try locked;
 	int err;
 
 	for (;;) {
 		rcu_read_lock();
-		leaf = vmlab_leaf_lookup(obj, pgoff);
-		if (!leaf) {
-			rcu_read_unlock();
-			return -ENOENT;
-		}
-		locked = vmlab_slot_trylock_in(leaf, vmlab_slot_index(pgoff), slot);
+		locked = vmlab_slot_try(obj, pgoff, slot);
 		rcu_read_unlock();
-		if (locked)
+		if (locked == VMLAB_SLOT_NO_LEAF)
+			return -ENOENT;
+		if (locked == VMLAB_SLOT_LOCKED_NOW)
 			break;
+		if (locked == VMLAB_SLOT_MOVED)
+			continue;
 		if (how == VMLAB_SLOT_TRY)
 			return -EAGAIN;
 		err = vmlab_slot_wait(obj, pgoff, how == VMLAB_SLOT_KILLABLE);
@@ -467,7 +626,7 @@ int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait ho
 void vmlab_slot_track(struct vmlab_slot *slot)
 {
 	slot->tracked = true;
-	lock_acquire(&slot->leaf->object->vm->slot_dep_map, 0, 1, 0, 1, NULL, _THIS_IP_);
+	lock_acquire(&slot->leaf->lineage->vm->slot_dep_map, 0, 1, 0, 1, NULL, _THIS_IP_);
 }
 
 /* Counts what a word says into its leaf, +1 or -1. */
@@ -485,7 +644,7 @@ static void vmlab_leaf_account(struct vmlab_leaf *leaf, unsigned long word, int 
 static void vmlab_slot_publish(struct vmlab_leaf *leaf, unsigned int index,
 			       unsigned long word)
 {
-	unsigned long old = leaf->words[index] & ~VMLAB_SLOT_LOCKED;
+	unsigned long old = leaf->words[index] & ~(VMLAB_SLOT_LOCKED | VMLAB_SLOT_EVICT);
 
 	if (old != word) {
 		vmlab_leaf_account(leaf, old, -1);
@@ -503,11 +662,65 @@ static void vmlab_leaf_unlock_and_wake(struct vmlab_leaf *leaf)
 	/* Once unlocked the leaf may be gone: look up what is needed before. */
 	if (unlikely(leaf->waiters)) {
 		leaf->waiters = false;
-		head = vmlab_slot_wait_head(leaf->object, leaf->index);
+		head = vmlab_slot_wait_head(leaf->lineage, leaf->index);
 	}
 	spin_unlock(&leaf->lock);
 	if (unlikely(head))
 		wake_up_all(head);
+}
+
+/* leaf->lock held. */
+static void vmlab_leaf_count_events(struct vmlab_leaf *leaf, u8 events)
+{
+	leaf->events.faults += !!(events & VMLAB_EVENT_FAULT);
+	leaf->events.swap_ins += !!(events & VMLAB_EVENT_SWAP_IN);
+	leaf->events.swap_outs += !!(events & VMLAB_EVENT_SWAP_OUT);
+	leaf->events.evictions += !!(events & VMLAB_EVENT_EVICT);
+}
+
+/**
+ * vmlab_slot_map_begin() - lock a slot's leaf, to set a PTE
+ * @slot: a locked slot
+ *
+ * Until vmlab_slot_map_end() or vmlab_slot_map_cancel() nobody can come to own the leaf
+ * too: who finds here that it has one owner, and the frame one reference, may set a
+ * writable PTE.
+ *
+ * Return: whether the leaf has one owner.
+ */
+bool vmlab_slot_map_begin(struct vmlab_slot *slot)
+	__acquires(&slot->leaf->lock)
+{
+	spin_lock(&slot->leaf->lock);
+	return slot->leaf->owners == 1;
+}
+
+/**
+ * vmlab_slot_map_cancel() - undo vmlab_slot_map_begin(); the slot stays locked
+ * @slot: the slot
+ */
+void vmlab_slot_map_cancel(struct vmlab_slot *slot)
+	__releases(&slot->leaf->lock)
+{
+	spin_unlock(&slot->leaf->lock);
+}
+
+/**
+ * vmlab_slot_map_end() - after vmlab_slot_map_begin(): as vmlab_slot_unlock()
+ * @slot: the slot
+ */
+void vmlab_slot_map_end(struct vmlab_slot *slot)
+	__releases(&slot->leaf->lock)
+{
+	struct vmlab_leaf *leaf = slot->leaf;
+
+	if (slot->tracked)
+		lock_map_release(&leaf->lineage->vm->slot_dep_map);
+	vmlab_slot_publish(leaf, slot->index, slot->word);
+	if (slot->events)
+		vmlab_leaf_count_events(leaf, slot->events);
+	slot->leaf = NULL;
+	vmlab_leaf_unlock_and_wake(leaf);
 }
 
 /**
@@ -518,15 +731,8 @@ static void vmlab_leaf_unlock_and_wake(struct vmlab_leaf *leaf)
  */
 void vmlab_slot_unlock(struct vmlab_slot *slot)
 {
-	struct vmlab_leaf *leaf = slot->leaf;
-
-	if (slot->tracked)
-		lock_map_release(&leaf->object->vm->slot_dep_map);
-	spin_lock(&leaf->lock);
-	vmlab_slot_publish(leaf, slot->index, slot->word);
-	leaf->nr_faults += slot->fault;
-	vmlab_leaf_unlock_and_wake(leaf);
-	slot->leaf = NULL;
+	vmlab_slot_map_begin(slot);
+	vmlab_slot_map_end(slot);
 }
 
 /**
@@ -549,6 +755,15 @@ void vmlab_slot_unlock_run(struct vmlab_leaf *leaf, unsigned int index, unsigned
 	vmlab_leaf_unlock_and_wake(leaf);
 }
 
+/* Leaf->lock held.  If the slot cannot be locked now, ask for a wake-up. */
+static bool vmlab_slot_is_busy(struct vmlab_leaf *leaf, unsigned int index)
+{
+	if (leaf->dead || (!leaf->frozen && !(leaf->words[index] & VMLAB_SLOT_LOCKED)))
+		return false;
+	leaf->waiters = true;
+	return true;
+}
+
 /* Is the slot unlocked, or gone?  If not, ask for a wake-up. */
 static bool vmlab_slot_is_unlocked(struct vmlab_object *obj, u64 pgoff)
 {
@@ -559,11 +774,7 @@ static bool vmlab_slot_is_unlocked(struct vmlab_object *obj, u64 pgoff)
 	leaf = vmlab_leaf_lookup(obj, pgoff);
 	if (leaf) {
 		spin_lock(&leaf->lock);
-		if (!leaf->dead &&
-		    (leaf->words[vmlab_slot_index(pgoff)] & VMLAB_SLOT_LOCKED)) {
-			leaf->waiters = true;
-			unlocked = false;
-		}
+		unlocked = !vmlab_slot_is_busy(leaf, vmlab_slot_index(pgoff));
 		spin_unlock(&leaf->lock);
 	}
 	rcu_read_unlock();
@@ -581,7 +792,7 @@ static bool vmlab_slot_is_unlocked(struct vmlab_object *obj, u64 pgoff)
  */
 int vmlab_slot_wait(struct vmlab_object *obj, u64 pgoff, bool killable)
 {
-	wait_queue_head_t *head = vmlab_slot_wait_head(obj, pgoff >> VMLAB_LEAF_SHIFT);
+	wait_queue_head_t *head = vmlab_slot_wait_head(obj->lineage, pgoff >> VMLAB_LEAF_SHIFT);
 
 	vmlab_count(obj->vm, slot_wait, 1);
 	if (killable)
@@ -589,4 +800,118 @@ int vmlab_slot_wait(struct vmlab_object *obj, u64 pgoff, bool killable)
 			-EINTR : 0;
 	wait_event(*head, vmlab_slot_is_unlocked(obj, pgoff));
 	return 0;
+}
+
+/* Is the page's slot unlocked in every leaf of the lineage? */
+static bool vmlab_siblings_are_unlocked(struct vmlab_lineage *lineage, u64 pgoff)
+{
+	struct vmlab_leaf *leaf;
+	bool busy = false;
+
+	rcu_read_lock();
+	for (leaf = xa_load(&lineage->leaves, pgoff >> VMLAB_LEAF_SHIFT); leaf && !busy;
+	     leaf = rcu_dereference(leaf->next)) {
+		spin_lock(&leaf->lock);
+		busy = vmlab_slot_is_busy(leaf, vmlab_slot_index(pgoff));
+		spin_unlock(&leaf->lock);
+	}
+	rcu_read_unlock();
+	return !busy;
+}
+
+/**
+ * vmlab_siblings_wait() - sleep until nobody has the page locked for any object
+ * @obj: an object that has it
+ * @pgoff: the page's index
+ *
+ * Context: sleeps; no slot locked.
+ * Return: 0, or -EINTR on a fatal signal.
+ */
+int vmlab_siblings_wait(struct vmlab_object *obj, u64 pgoff)
+{
+	wait_queue_head_t *head = vmlab_slot_wait_head(obj->lineage, pgoff >> VMLAB_LEAF_SHIFT);
+
+	vmlab_count(obj->vm, slot_wait, 1);
+	return wait_event_killable(*head, vmlab_siblings_are_unlocked(obj->lineage, pgoff)) ?
+		-EINTR : 0;
+}
+
+/* Freezes a shared leaf; false: somebody else has. */
+static bool vmlab_leaf_try_freeze(struct vmlab_object *obj, u64 pgoff,
+				  struct vmlab_leaf **leaf)
+{
+	struct vmlab_leaf *found;
+	bool done = true;
+
+	*leaf = NULL;
+	rcu_read_lock();
+	found = vmlab_leaf_lookup(obj, pgoff);
+	if (found) {
+		spin_lock(&found->lock);
+		if (!found->dead && found->owners > 1 && vmlab_leaf_is_of(obj, found)) {
+			done = !found->frozen;
+			found->frozen = true;
+			*leaf = done ? found : NULL;
+		}
+		spin_unlock(&found->lock);
+	}
+	rcu_read_unlock();
+	return done;
+}
+
+/* Is no slot of a frozen leaf locked any more? */
+static bool vmlab_leaf_is_drained(struct vmlab_leaf *leaf)
+{
+	bool drained;
+
+	spin_lock(&leaf->lock);
+	drained = !leaf->nr_locked;
+	if (!drained)
+		leaf->waiters = true;
+	spin_unlock(&leaf->lock);
+	return drained;
+}
+
+/**
+ * vmlab_leaf_freeze() - let nothing in a shared leaf change
+ * @obj: one of its owners
+ * @pgoff: a page of it
+ * @wait: until the slots that are locked now are not; no others can be
+ * @leaf: out: the leaf, which stays until vmlab_leaf_thaw(); NULL when the object has
+ *	none here, or one of its own
+ *
+ * Context: sleeps if @wait; no slot locked.
+ * Return: 0; -EAGAIN: not @wait, and it would have had to; -EINTR on a fatal signal.
+ */
+int vmlab_leaf_freeze(struct vmlab_object *obj, u64 pgoff, bool wait,
+		      struct vmlab_leaf **leaf)
+{
+	wait_queue_head_t *head = vmlab_slot_wait_head(obj->lineage, pgoff >> VMLAB_LEAF_SHIFT);
+	int err;
+
+	while (!vmlab_leaf_try_freeze(obj, pgoff, leaf)) {
+		err = wait ? vmlab_slot_wait(obj, pgoff, true) : -EAGAIN;
+		if (err)
+			return err;
+	}
+	if (!*leaf || vmlab_leaf_is_drained(*leaf))
+		return 0;
+	err = -EAGAIN;
+	if (wait)
+		err = wait_event_killable(*head, vmlab_leaf_is_drained(*leaf)) ? -EINTR : 0;
+	if (err)
+		vmlab_leaf_thaw(*leaf);
+	return err;
+}
+
+/**
+ * vmlab_leaf_thaw() - undo vmlab_leaf_freeze()
+ * @leaf: the leaf; not to be touched afterwards
+ */
+void vmlab_leaf_thaw(struct vmlab_leaf *leaf)
+{
+	spin_lock(&leaf->lock);
+	leaf->frozen = false;
+	leaf->waiters = true;
+	vmlab_leaf_unlock_and_wake(leaf);
 }

@@ -30,6 +30,7 @@ static struct vmlab_lineage *vmlab_lineage_create(struct vmlab *vm, u64 id)
 	lineage->vm = vm;
 	lineage->id = id;
 	xa_init(&lineage->leaves);
+	init_rwsem(&lineage->clone_sem);
 	lockdep_set_class(&lineage->leaves.xa_lock, &vmlab_lineage_leaves_key);
 	lineage->inode = vmlab_fs_inode(vm, id);
 	if (IS_ERR(lineage->inode)) {
@@ -137,6 +138,31 @@ void vmlab_lineage_uncharge(struct vmlab_lineage *lineage, unsigned long nr)
 	atomic_long_sub(nr, &lineage->nr_frames);
 }
 
+static struct vmlab_object *vmlab_object_alloc(struct vmlab *vm)
+{
+	struct vmlab_object *obj = kzalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
+
+	if (!obj)
+		return NULL;
+	kref_init(&obj->ref);
+	obj->vm = vm;
+	obj->id = atomic64_inc_return(&vm->next_id);
+	xa_init(&obj->leaves);
+	lockdep_set_class(&obj->leaves.xa_lock, &vmlab_object_leaves_key);
+	INIT_LIST_HEAD(&obj->siblings);
+	INIT_LIST_HEAD(&obj->privates);
+	obj->pid = task_tgid_nr(current);
+	get_task_comm(obj->comm, current);
+	obj->pin_user = get_uid(current_user());
+	return obj;
+}
+
+static void vmlab_object_unalloc(struct vmlab_object *obj)
+{
+	free_uid(obj->pin_user);
+	kfree(obj);
+}
+
 /**
  * vmlab_object_create() - an empty object with a lineage of its own
  * @vm: the instance
@@ -145,21 +171,12 @@ void vmlab_lineage_uncharge(struct vmlab_lineage *lineage, unsigned long nr)
  */
 struct vmlab_object *vmlab_object_create(struct vmlab *vm)
 {
-	struct vmlab_object *obj;
+	struct vmlab_object *obj = vmlab_object_alloc(vm);
 	int err;
 
-	obj = kzalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
 	if (!obj)
 		return ERR_PTR(-ENOMEM);
-	kref_init(&obj->ref);
-	obj->vm = vm;
-	obj->id = atomic64_inc_return(&vm->next_id);
-	xa_init(&obj->leaves);
-	lockdep_set_class(&obj->leaves.xa_lock, &vmlab_object_leaves_key);
-	obj->pid = task_tgid_nr(current);
-	get_task_comm(obj->comm, current);
-	obj->pin_user = get_uid(current_user());
-
+	obj->kind = VMLAB_OBJECT_FILE;
 	obj->lineage = vmlab_lineage_create(vm, obj->id);
 	if (IS_ERR(obj->lineage)) {
 		err = PTR_ERR(obj->lineage);
@@ -174,15 +191,57 @@ struct vmlab_object *vmlab_object_create(struct vmlab *vm)
 put_lineage:
 	vmlab_lineage_put(obj->lineage);
 free:
-	free_uid(obj->pin_user);
-	kfree(obj);
+	vmlab_object_unalloc(obj);
 	return ERR_PTR(err);
+}
+
+/**
+ * vmlab_object_copy() - an empty object of the same lineage
+ * @from: what it is going to be a copy of; held by the caller
+ * @kind: what it is
+ *
+ * It counts against the lineage's limit like a frame.  Its pages are clone.c's.
+ *
+ * Context: may sleep; also under mmap_lock.
+ * Return: the object with one reference, or ERR_PTR(-ENOMEM).
+ */
+struct vmlab_object *vmlab_object_copy(struct vmlab_object *from,
+				       enum vmlab_object_kind kind)
+{
+	struct vmlab_lineage *lineage = from->lineage;
+	struct vmlab_object *obj;
+
+	if (atomic_inc_return(&lineage->nr_objects) >= VMLAB_LINEAGE_OBJECTS)
+		goto uncount;
+	if (!vmlab_lineage_charge(lineage, 1))
+		goto uncount;
+	obj = vmlab_object_alloc(from->vm);
+	if (!obj)
+		goto uncharge;
+	obj->kind = kind;
+	obj->parent = from->id;
+	if (xa_err(xa_store(&obj->vm->objects, obj->id, obj, GFP_KERNEL_ACCOUNT)))
+		goto free;
+	kref_get(&lineage->ref);
+	obj->lineage = lineage;
+	return obj;
+
+free:
+	vmlab_object_unalloc(obj);
+uncharge:
+	vmlab_lineage_uncharge(lineage, 1);
+uncount:
+	atomic_dec(&lineage->nr_objects);
+	vmlab_count(from->vm, alloc_fail, 1);
+	return ERR_PTR(-ENOMEM);
 }
 
 static void vmlab_object_release(struct kref *ref)
 {
 	struct vmlab_object *obj = container_of(ref, struct vmlab_object, ref);
 
+	if (obj->file_obj)
+		vmlab_object_put(obj->file_obj);
 	xa_destroy(&obj->leaves);
 	free_uid(obj->pin_user);
 	vmlab_lineage_put(obj->lineage);
@@ -241,6 +300,10 @@ void vmlab_object_destroy(struct vmlab_object *obj)
 		vmlab_range_clear(obj);
 	}
 	xa_erase(&obj->vm->objects, obj->id);
+	if (obj->kind != VMLAB_OBJECT_FILE) {
+		vmlab_lineage_uncharge(obj->lineage, 1);
+		atomic_dec(&obj->lineage->nr_objects);
+	}
 	vmlab_object_put(obj);
 }
 
@@ -275,14 +338,15 @@ static void vmlab_leaf_usage(struct vmlab_leaf *leaf, struct vmlab_usage *usage)
 	usage->leaves++;
 	usage->resident += leaf->nr_present;
 	usage->swapped += leaf->nr_swapped;
-	usage->pinned += leaf->nr_pinned;
-	usage->faults += leaf->nr_faults;
+	vmlab_events_add(&usage->events, &leaf->events);
 	for (i = 0; leaf->nr_present && i < VMLAB_LEAF_SLOTS; i++) {
 		unsigned long word = leaf->words[i];
 
-		if (vmlab_word_is_frame(word) &&
-		    (vmlab_word_frame(word)->flags & VMLAB_FRAME_DIRTY))
-			usage->dirty++;
+		if (!vmlab_word_is_frame(word))
+			continue;
+		usage->dirty += !!(vmlab_word_frame(word)->flags & VMLAB_FRAME_DIRTY);
+		usage->shared += leaf->owners > 1 ||
+				 atomic_read(&vmlab_word_frame(word)->refs) > 1;
 	}
 out:
 	spin_unlock(&leaf->lock);
@@ -293,6 +357,9 @@ out:
  * @obj: the object
  * @usage: out: the sums
  *
+ * What it shares with others is counted in full, and so is what happened to leaves while
+ * they were shared.
+ *
  * Context: may sleep; vm->activity held.
  */
 void vmlab_object_usage(struct vmlab_object *obj, struct vmlab_usage *usage)
@@ -301,7 +368,11 @@ void vmlab_object_usage(struct vmlab_object *obj, struct vmlab_usage *usage)
 	u64 index = 0;
 
 	memset(usage, 0, sizeof(*usage));
-	usage->faults = atomic64_read(&obj->nr_faults);
+	usage->pinned = atomic_long_read(&obj->nr_pinned);
+	xa_lock(&obj->leaves);
+	usage->events = obj->events;
+	xa_unlock(&obj->leaves);
+	usage->events.faults += atomic64_read(&obj->nr_faults);
 	for (;; index++) {
 		rcu_read_lock();
 		leaf = vmlab_leaf_next(obj, &index, ULONG_MAX);

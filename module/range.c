@@ -24,7 +24,7 @@
 void vmlab_slot_dirty(struct vmlab_slot *slot)
 {
 	struct vmlab_frame *frame = vmlab_word_frame(slot->word);
-	struct vmlab *vm = slot->leaf->object->vm;
+	struct vmlab *vm = slot->leaf->lineage->vm;
 	u64 entry = frame->swap;
 
 	if (frame->flags & VMLAB_FRAME_DIRTY)
@@ -32,28 +32,33 @@ void vmlab_slot_dirty(struct vmlab_slot *slot)
 	frame->flags |= VMLAB_FRAME_DIRTY;
 	frame->swap = 0;
 	if (entry) {
-		vmlab_swap_slot(vm, entry)->frame = NULL;
+		WRITE_ONCE(vmlab_swap_slot(vm, entry)->frame, NULL);
 		vmlab_swap_put(vm, entry);
 	}
 }
 
+/* One slot less names a frame; the last one lets it go. */
+static void vmlab_slot_drop_frame(struct vmlab_slot *slot)
+{
+	struct vmlab_frame *frame = vmlab_word_frame(slot->word);
+
+	if (!atomic_dec_and_test(&frame->refs))
+		return;
+	vmlab_slot_dirty(slot);
+	vmlab_frame_retire(frame);
+	vmlab_frame_unget(slot->leaf->lineage, frame);
+}
+
 /**
  * vmlab_slot_drop() - a slot becomes a hole
- * @slot: locked; if it names a frame, that is unmapped and flushed already
+ * @slot: locked; if it names a frame, its owners have unmapped and flushed that already
  */
 void vmlab_slot_drop(struct vmlab_slot *slot)
 {
-	struct vmlab_object *obj = slot->leaf->object;
-
-	if (vmlab_word_is_frame(slot->word)) {
-		struct vmlab_frame *frame = vmlab_word_frame(slot->word);
-
-		vmlab_slot_dirty(slot);
-		vmlab_frame_retire(frame);
-		vmlab_frame_unget(obj->lineage, frame);
-	} else if (vmlab_word_is_swap(slot->word)) {
-		vmlab_swap_put(obj->vm, vmlab_word_entry(slot->word));
-	}
+	if (vmlab_word_is_frame(slot->word))
+		vmlab_slot_drop_frame(slot);
+	else if (vmlab_word_is_swap(slot->word))
+		vmlab_swap_put(slot->leaf->lineage->vm, vmlab_word_entry(slot->word));
 	slot->word = 0;
 }
 
@@ -72,35 +77,43 @@ void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot)
 	slot->word &= ~VMLAB_SLOT_ZERO;
 }
 
-/* Makes a locked slot name a frame; -EAGAIN: unlock, get a frame into @spare, retry. */
-static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
-			   struct vmlab_frame **spare, bool create, unsigned int readahead)
+/*
+ * What a locked slot still lacks; the slot is unlocked then, and all is looked at again.
+ * After VMLAB_LACKS_NOTHING, and after an error, it is as before: locked.
+ */
+#define VMLAB_LACKS_FRAME	1
+#define VMLAB_LACKS_SIBLING	2	/* which is about to have the page */
+#define VMLAB_LACKS_LEAF	3	/* of its object's own */
+
+static int vmlab_slot_read(struct vmlab_object *obj, struct vmlab_slot *slot,
+			   struct vmlab_frame **spare, unsigned int readahead)
+{
+	struct vmlab_swapin *in;
+	int claimed;
+
+	if (!*spare)
+		*spare = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm), 0);
+	if (!*spare)
+		return VMLAB_LACKS_FRAME;
+	claimed = vmlab_siblings_claim(slot);
+	if (claimed)
+		return claimed > 0 ? 0 : VMLAB_LACKS_SIBLING;
+	if (readahead == VMLAB_READ_WINDOW)
+		readahead = vmlab_swapin_window(obj, slot, NULL);
+	in = vmlab_swapin_start(obj, slot, spare, readahead);
+	return vmlab_swapin_finish(obj, in, slot);
+}
+
+static int vmlab_slot_create(struct vmlab_object *obj, struct vmlab_slot *slot,
+			     struct vmlab_frame **spare)
 {
 	struct vmlab_frame *frame = *spare;
-	struct vmlab_swapin *in;
 
-	if (vmlab_word_is_frame(slot->word)) {
-		vmlab_swapin_touch(slot);
-		return 0;
-	}
-	if (vmlab_word_is_swap(slot->word)) {
-		if (!frame)
-			frame = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm), 0);
-		*spare = frame;
-		if (!frame)
-			return -EAGAIN;
-		if (readahead == VMLAB_READ_WINDOW)
-			readahead = vmlab_swapin_window(slot, NULL);
-		in = vmlab_swapin_start(obj, slot, spare, readahead);
-		return vmlab_swapin_finish(obj, in, slot);
-	}
-	if (!create)
-		return -ENOENT;
 	if (!frame)
 		frame = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm),
 					VMLAB_ALLOC_ZERO);
 	if (!frame)
-		return -EAGAIN;
+		return VMLAB_LACKS_FRAME;
 	*spare = NULL;
 	vmlab_slot_clear_zero(obj, slot);
 	frame->flags = VMLAB_FRAME_DIRTY;
@@ -109,11 +122,51 @@ static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
 	return 0;
 }
 
+/* Makes a locked slot name a frame. */
+static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
+			   struct vmlab_frame **spare, enum vmlab_fill fill,
+			   unsigned int readahead)
+{
+	int lacks = 0;
+
+	if (fill == VMLAB_FILL_WRITE && READ_ONCE(slot->leaf->owners) > 1)
+		return VMLAB_LACKS_LEAF;
+	if (vmlab_word_is_swap(slot->word))
+		lacks = vmlab_slot_read(obj, slot, spare, readahead);
+	else if (vmlab_word_is_frame(slot->word))
+		vmlab_swapin_touch(slot);
+	else if (fill == VMLAB_FILL_READ)
+		return -ENOENT;
+	else
+		return vmlab_slot_create(obj, slot, spare);
+	if (lacks || fill != VMLAB_FILL_WRITE || !vmlab_slot_is_shared(slot))
+		return lacks;
+	return vmlab_cow_copy(obj, slot, spare) ? VMLAB_LACKS_FRAME : 0;
+}
+
+/* Gets what a slot lacked; the slot is unlocked, and @spare at hand only for a frame. */
+static int vmlab_slot_supply(struct vmlab_object *obj, u64 pgoff, int lacks,
+			     struct vmlab_frame **spare)
+{
+	if (lacks == VMLAB_LACKS_SIBLING)
+		return vmlab_siblings_wait(obj, pgoff);
+	/* Not kept where vm->activity may be let go, see vmlab_frame_get(). */
+	if (*spare)
+		vmlab_frame_unget(obj->lineage, *spare);
+	*spare = NULL;
+	if (lacks == VMLAB_LACKS_LEAF)
+		return vmlab_leaf_unshare(obj, pgoff, VMLAB_ALLOC_NO_OOM);
+	if (lacks == -ENOENT)
+		return vmlab_leaf_create(obj, pgoff, VMLAB_ALLOC_NO_OOM);
+	return vmlab_frame_get(obj->lineage, vmlab_numa_node(obj->vm),
+			       VMLAB_ALLOC_ZERO | VMLAB_ALLOC_NO_OOM, spare);
+}
+
 /*
  * For calls, which can report an error: nobody is killed to make room for them, as the
  * OOM policy may do for a fault.
  */
-static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool create,
+static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, enum vmlab_fill fill,
 				  unsigned int readahead, struct vmlab_slot *slot)
 {
 	struct vmlab_frame *spare = NULL;
@@ -121,25 +174,17 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool crea
 
 	for (;;) {
 		err = vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_KILLABLE, slot);
-		if (err == -ENOENT && create) {
-			/* Not kept where vm->activity may be let go, see vmlab_frame_get(). */
-			if (spare)
-				vmlab_frame_unget(obj->lineage, spare);
-			spare = NULL;
-			err = vmlab_leaf_create(obj, pgoff, VMLAB_ALLOC_NO_OOM);
+		if (!err) {
+			err = vmlab_slot_fill(obj, slot, &spare, fill, readahead);
 			if (!err)
-				continue;
+				break;
+			vmlab_slot_unlock(slot);
+			if (err < 0)
+				break;
+		} else if (err != -ENOENT || fill == VMLAB_FILL_READ) {
+			break;
 		}
-		if (err)
-			break;
-		err = vmlab_slot_fill(obj, slot, &spare, create, readahead);
-		if (!err)
-			break;
-		vmlab_slot_unlock(slot);
-		if (err != -EAGAIN)
-			break;
-		err = vmlab_frame_get(obj->lineage, vmlab_numa_node(obj->vm),
-				      VMLAB_ALLOC_ZERO | VMLAB_ALLOC_NO_OOM, &spare);
+		err = vmlab_slot_supply(obj, pgoff, err, &spare);
 		if (err)
 			break;
 	}
@@ -152,16 +197,27 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, bool crea
  * vmlab_slot_lock_present() - lock a page's slot and make it resident
  * @obj: the object
  * @pgoff: the page
- * @create: give a hole a zeroed frame
+ * @fill: what to do with a hole, and with a page that others have too.  After WRITE the
+ *	page is the object's alone, until the next clone: see vmlab_slot_map_begin()
  * @slot: out: locked, naming a frame
  *
  * Context: sleeps, reclaims, reads swap; no slot locked; vm->activity held for read.
- * Return: 0; -ENOENT: a hole, and not @create; -ENOMEM; -EIO; -EINTR on a fatal signal.
+ * Return: 0; -ENOENT: a hole, and @fill is READ; -ENOMEM; -EIO; -EINTR on a fatal signal.
  */
-int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, bool create,
+int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, enum vmlab_fill fill,
 			    struct vmlab_slot *slot)
 {
-	return vmlab_slot_lock_filled(obj, pgoff, create, VMLAB_READ_WINDOW, slot);
+	return vmlab_slot_lock_filled(obj, pgoff, fill, VMLAB_READ_WINDOW, slot);
+}
+
+static bool vmlab_object_has_leaf(struct vmlab_object *obj, u64 index)
+{
+	bool has;
+
+	rcu_read_lock();
+	has = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
+	rcu_read_unlock();
+	return has;
 }
 
 /* What discard does with one leaf: its slots from @from to @to, in one flush. */
@@ -172,18 +228,23 @@ struct vmlab_discard {
 	unsigned int pinned;
 };
 
-/* Locks all that can be had at once; the caller keeps the leaf by RCU. */
-static void vmlab_discard_lock(struct vmlab_leaf *leaf, unsigned int from, unsigned int to,
-			       struct vmlab_discard *d)
+/*
+ * Locks all that can be had at once; the caller keeps the leaf by RCU.  False: the object
+ * shares the leaf, or has another by now.
+ */
+static bool vmlab_discard_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf,
+			       unsigned int from, unsigned int to, struct vmlab_discard *d)
 {
 	unsigned int i;
+	bool own;
 
 	memset(d, 0, sizeof(*d));
 	spin_lock(&leaf->lock);
-	for (i = from; !leaf->dead && i <= to; i++) {
+	own = !leaf->dead && leaf->owners == 1 && vmlab_leaf_is_of(obj, leaf);
+	for (i = from; own && i <= to; i++) {
 		unsigned long word = leaf->words[i];
 
-		if (word & VMLAB_SLOT_LOCKED) {
+		if (leaf->frozen || (word & VMLAB_SLOT_LOCKED)) {
 			__set_bit(i, d->busy);
 			continue;
 		}
@@ -200,6 +261,7 @@ static void vmlab_discard_lock(struct vmlab_leaf *leaf, unsigned int from, unsig
 			__set_bit(i, d->mapped);
 	}
 	spin_unlock(&leaf->lock);
+	return own;
 }
 
 static void vmlab_discard_locked(struct vmlab_object *obj, struct vmlab_leaf *leaf,
@@ -210,7 +272,7 @@ static void vmlab_discard_locked(struct vmlab_object *obj, struct vmlab_leaf *le
 
 	if (!bitmap_empty(d->mapped, VMLAB_LEAF_SLOTS)) {
 		vmlab_tlb_begin(&tlb, obj->lineage);
-		vmlab_tlb_unmap(&tlb, leaf, d->mapped);
+		vmlab_tlb_unmap(&tlb, leaf, d->mapped, NULL);
 		vmlab_tlb_end(&tlb);
 	}
 	for_each_set_bit(i, d->locked, VMLAB_LEAF_SLOTS) {
@@ -222,46 +284,86 @@ static void vmlab_discard_locked(struct vmlab_object *obj, struct vmlab_leaf *le
 	}
 }
 
-/* One that was busy: wait for it.  False when it is pinned. */
-static bool vmlab_discard_one(struct vmlab_object *obj, u64 pgoff)
+/* One that was busy: wait for it.  False: others own the leaf by now. */
+static bool vmlab_discard_one(struct vmlab_object *obj, u64 pgoff, unsigned int *pinned)
 {
 	struct vmlab_slot slot;
-	bool pinned;
+	bool own;
 
 	if (vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_WAIT, &slot))
 		return true;
-	pinned = slot.word & VMLAB_SLOT_PINNED;
-	if (!pinned && !vmlab_word_is_empty(slot.word)) {
+	/* A copy that is made from here on is one of the page discarded. */
+	own = READ_ONCE(slot.leaf->owners) == 1;
+	if (slot.word & VMLAB_SLOT_PINNED) {
+		++*pinned;
+	} else if (own && !vmlab_word_is_empty(slot.word)) {
 		if (vmlab_word_is_frame(slot.word))
 			vmlab_rmap_unmap_page(obj->lineage, slot.leaf, slot.index);
 		vmlab_slot_drop(&slot);
 	}
 	vmlab_slot_unlock(&slot);
-	return !pinned;
+	return own;
 }
 
-static int vmlab_discard_leaf(struct vmlab_object *obj, u64 index, unsigned int from,
+/* Discards what is in a leaf of the object's own; false: it has none, or shares it. */
+static bool vmlab_discard_own(struct vmlab_object *obj, u64 index, unsigned int from,
 			      unsigned int to, u64 *pinned)
 {
 	struct vmlab_discard d;
 	struct vmlab_leaf *leaf;
 	unsigned int i;
+	bool own;
 
 	rcu_read_lock();
 	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
-	if (!leaf) {
-		rcu_read_unlock();
-		return 0;
-	}
-	vmlab_discard_lock(leaf, from, to, &d);
+	own = leaf && vmlab_discard_lock(obj, leaf, from, to, &d);
 	rcu_read_unlock();
+	if (!own)
+		return false;
 	vmlab_count(obj->vm, discard_pages, bitmap_weight(d.locked, VMLAB_LEAF_SLOTS));
 	vmlab_discard_locked(obj, leaf, &d);
 	for_each_set_bit(i, d.busy, VMLAB_LEAF_SLOTS)
-		d.pinned += !vmlab_discard_one(obj, (index << VMLAB_LEAF_SHIFT) + i);
+		if (!vmlab_discard_one(obj, (index << VMLAB_LEAF_SHIFT) + i, &d.pinned))
+			return false;
 	vmlab_leaf_reap(obj, index);
 	*pinned += d.pinned;
+	return true;
+}
+
+/* Leaves a leaf to its other owners; nothing of it is mapped when it goes. */
+static int vmlab_discard_shared(struct vmlab_object *obj, u64 index)
+{
+	u64 first = index << VMLAB_LEAF_SHIFT;
+	struct vmlab_leaf *leaf;
+	int err = vmlab_leaf_freeze(obj, first, true, &leaf);
+
+	if (err || !leaf)
+		return err;
+	/* Frozen: nothing of it is mapped anew before the object has left it. */
+	vmlab_rmap_unmap_object(obj, first, first + VMLAB_LEAF_SLOTS - 1);
+	if (vmlab_leaf_detach(obj, index))
+		vmlab_count(obj->vm, discard_pages, leaf->nr_present + leaf->nr_swapped);
+	vmlab_leaf_thaw(leaf);
 	return 0;
+}
+
+static int vmlab_discard_leaf(struct vmlab_object *obj, u64 index, unsigned int from,
+			      unsigned int to, u64 *pinned)
+{
+	bool whole = !from && to == VMLAB_LEAF_SLOTS - 1;
+	u64 pgoff = index << VMLAB_LEAF_SHIFT;
+	int err = 0;
+
+	while (!err && vmlab_object_has_leaf(obj, index)) {
+		if (vmlab_discard_own(obj, index, from, to, pinned))
+			return 0;
+		/* Pins go with the leaf that their object keeps, and are told of one by one. */
+		if (whole && !atomic_long_read(&obj->nr_pinned))
+			err = vmlab_discard_shared(obj, index);
+		else
+			err = vmlab_leaf_unshare(obj, pgoff, VMLAB_ALLOC_NO_OOM);
+	}
+	return err;
 }
 
 /* The part of a leaf that lies in a range of pages. */
@@ -316,6 +418,16 @@ static int vmlab_discard_killable(struct vmlab_object *obj, u64 index, unsigned 
 	return vmlab_discard_leaf(obj, index, from, to, pinned);
 }
 
+static int vmlab_clear_leaf(struct vmlab_object *obj, u64 index, unsigned int from,
+			    unsigned int to, u64 *pinned)
+{
+	while (vmlab_object_has_leaf(obj, index))
+		if (vmlab_leaf_detach(obj, index) ||
+		    vmlab_discard_own(obj, index, from, to, pinned))
+			break;
+	return 0;
+}
+
 /**
  * vmlab_range_clear() - free all that an object has, at its end
  * @obj: the object; nobody maps it, nothing is pinned
@@ -326,7 +438,55 @@ void vmlab_range_clear(struct vmlab_object *obj)
 {
 	u64 pinned = 0;
 
-	vmlab_range_leaves(obj, 0, VMLAB_OBJECT_PAGES, vmlab_discard_leaf, &pinned);
+	vmlab_range_leaves(obj, 0, VMLAB_OBJECT_PAGES, vmlab_clear_leaf, &pinned);
+}
+
+/* Of a leaf that is shared, and of which a part is mapped no more. */
+static int vmlab_unmapped_leaf(struct vmlab_object *obj, u64 index, unsigned int from,
+			       unsigned int to, struct vm_area_struct *but)
+{
+	u64 base = index << VMLAB_LEAF_SHIFT, pinned = 0;
+
+	while (vmlab_object_has_leaf(obj, index)) {
+		if (vmlab_discard_own(obj, index, from, to, &pinned))
+			break;
+		if (!vmlab_rmap_covered(obj, base, base + VMLAB_LEAF_SLOTS - 1, but)) {
+			if (vmlab_leaf_detach(obj, index))
+				break;
+		} else if (vmlab_leaf_unshare(obj, base, VMLAB_ALLOC_NO_OOM)) {
+			/* What its owners share stays until the last of them goes. */
+			break;
+		}
+	}
+	return 0;
+}
+
+/**
+ * vmlab_range_unmapped() - free what no VMA of a private object maps any more
+ * @obj: the object
+ * @first: first page
+ * @nr: pages
+ * @but: the VMA that ends, which does not count
+ *
+ * Where it would take memory that cannot be had, something may stay for a while: a leaf
+ * that is shared with another object and that another mapping needs a part of.
+ *
+ * Context: mmap_lock of its address space held for write, or that ends; sleeps.
+ */
+void vmlab_range_unmapped(struct vmlab_object *obj, u64 first, u64 nr,
+			  struct vm_area_struct *but)
+{
+	u64 index = first >> VMLAB_LEAF_SHIFT, last = first + nr - 1, done;
+	unsigned int from, to;
+
+	vmlab_range_unpin(obj, first, nr, &done);
+	for (; vmlab_range_next_leaf(obj, &index, last); index++) {
+		vmlab_range_clip(index, first, last, &from, &to);
+		percpu_down_read(&obj->vm->activity);
+		vmlab_unmapped_leaf(obj, index, from, to, but);
+		percpu_up_read(&obj->vm->activity);
+		cond_resched();
+	}
 }
 
 /**
@@ -417,7 +577,7 @@ int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 
 	for (i = 0, *done = 0; i < nr; i++, ++*done) {
 		percpu_down_read(&obj->vm->activity);
-		err = vmlab_slot_lock_filled(obj, first + i, true,
+		err = vmlab_slot_lock_filled(obj, first + i, VMLAB_FILL_CREATE,
 					     vmlab_range_ahead(first + i, first + nr), &slot);
 		if (!err)
 			vmlab_slot_unlock(&slot);
@@ -446,22 +606,45 @@ static int vmlab_pin_charge(struct vmlab_object *obj)
 	return err;
 }
 
+/*
+ * Pins are of one object: a leaf that others come to own just now is not the place.  The
+ * slot is unlocked.
+ */
+static int vmlab_pin_slot(struct vmlab_object *obj, struct vmlab_slot *slot)
+{
+	int err = 0;
+
+	if (!(slot->word & VMLAB_SLOT_PINNED))
+		err = vmlab_pin_charge(obj);
+	if (err) {
+		vmlab_slot_unlock(slot);
+		return err;
+	}
+	if (!vmlab_slot_map_begin(slot)) {
+		if (!(slot->word & VMLAB_SLOT_PINNED))
+			atomic_long_dec(&obj->pin_user->locked_vm);
+		err = -EAGAIN;
+	} else if (!(slot->word & VMLAB_SLOT_PINNED)) {
+		slot->word |= VMLAB_SLOT_PINNED;
+		slot->leaf->pinner = obj->id;
+		atomic_long_inc(&obj->nr_pinned);
+	}
+	vmlab_slot_map_end(slot);
+	return err;
+}
+
 static int vmlab_pin_one(struct vmlab_object *obj, u64 pgoff, u64 end)
 {
 	struct vmlab_slot slot;
 	int err;
 
-	err = vmlab_slot_lock_filled(obj, pgoff, true, vmlab_range_ahead(pgoff, end), &slot);
-	if (err)
-		return err;
-	if (!(slot.word & VMLAB_SLOT_PINNED)) {
-		err = vmlab_pin_charge(obj);
-		if (!err) {
-			slot.word |= VMLAB_SLOT_PINNED;
-			atomic_long_inc(&obj->nr_pinned);
-		}
-	}
-	vmlab_slot_unlock(&slot);
+	do {
+		err = vmlab_slot_lock_filled(obj, pgoff, VMLAB_FILL_WRITE,
+					     vmlab_range_ahead(pgoff, end), &slot);
+		if (err)
+			return err;
+		err = vmlab_pin_slot(obj, &slot);
+	} while (err == -EAGAIN);
 	return err;
 }
 
@@ -504,7 +687,7 @@ static int vmlab_range_unpin_fn(struct vmlab_object *obj, u64 index, unsigned in
 	for (i = from; i <= to && atomic_long_read(&obj->nr_pinned); i++) {
 		if (vmlab_slot_lock(obj, base + i, VMLAB_SLOT_WAIT, &slot))
 			break;
-		if (slot.word & VMLAB_SLOT_PINNED) {
+		if ((slot.word & VMLAB_SLOT_PINNED) && slot.leaf->pinner == obj->id) {
 			slot.word &= ~VMLAB_SLOT_PINNED;
 			atomic_long_dec(&obj->nr_pinned);
 			atomic_long_dec(&obj->pin_user->locked_vm);
@@ -540,7 +723,7 @@ static int vmlab_range_willneed_fn(struct vmlab_object *obj, u64 index, unsigned
 	int err;
 
 	for (i = from; i <= to; i++) {
-		err = vmlab_slot_lock_filled(obj, base + i, false,
+		err = vmlab_slot_lock_filled(obj, base + i, VMLAB_FILL_READ,
 					     vmlab_range_ahead(base + i, base + to + 1), &slot);
 		if (!err)
 			vmlab_slot_unlock(&slot);

@@ -187,16 +187,21 @@ long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 	return freed;
 }
 
-/* The frames that a window of one leaf names.  Leaves are looked up anew: RCU. */
-static unsigned int vmlab_limit_frames(struct vmlab_lineage *lineage, u64 index,
-				       unsigned int from, struct vmlab_frame **frames)
+/* The frames that a window of the @nth leaf of 2 MiB names; -1: there is none.  RCU. */
+static int vmlab_limit_frames(struct vmlab_lineage *lineage, u64 index, unsigned int nth,
+			      unsigned int from, struct vmlab_frame **frames)
 {
 	struct vmlab_leaf *leaf;
-	unsigned int i, n = 0;
+	unsigned int i;
+	int n = -1;
 
 	rcu_read_lock();
+	/* Looked up anew each time: lists are short but for swarms of unshared copies. */
 	leaf = xa_load(&lineage->leaves, index);
+	while (leaf && nth--)
+		leaf = rcu_dereference(leaf->next);
 	if (leaf) {
+		n = 0;
 		spin_lock(&leaf->lock);
 		for (i = from; !leaf->dead && i < from + VMLAB_LIMIT_WINDOW; i++)
 			if (vmlab_word_is_frame(leaf->words[i]))
@@ -207,21 +212,33 @@ static unsigned int vmlab_limit_frames(struct vmlab_lineage *lineage, u64 index,
 	return n;
 }
 
-/* Adds the pages of one window that were not accessed lately to a batch. */
-static void vmlab_limit_scan_window(struct vmlab_lineage *lineage, u64 index,
-				    unsigned int from, struct vmlab_batch *batch)
+/* Adds the pages of one leaf's window that were not accessed lately to a batch. */
+static bool vmlab_limit_scan_leaf(struct vmlab_lineage *lineage, u64 index, unsigned int nth,
+				  unsigned int from, struct vmlab_batch *batch)
 {
 	struct vmlab_frame *frames[VMLAB_LIMIT_WINDOW];
 	unsigned long young = 0;
-	unsigned int i, n;
+	int i, n;
 
-	n = vmlab_limit_frames(lineage, index, from, frames);
-	if (!n)
-		return;
+	n = vmlab_limit_frames(lineage, index, nth, from, frames);
+	if (n <= 0)
+		return !n;
 	vmlab_rmap_young(lineage, index, frames, n, &young, true);
 	for (i = 0; i < n && batch->nr < VMLAB_BATCH; i++)
 		if (!test_bit(i, &young))
 			vmlab_evict_add(lineage->vm, batch, frames[i]);
+	return true;
+}
+
+/* The same for all leaves of the 2 MiB. */
+static void vmlab_limit_scan_window(struct vmlab_lineage *lineage, u64 index,
+				    unsigned int from, struct vmlab_batch *batch)
+{
+	unsigned int nth = 0;
+
+	while (batch->nr < VMLAB_BATCH &&
+	       vmlab_limit_scan_leaf(lineage, index, nth, from, batch))
+		nth++;
 }
 
 /* Moves the lineage's hand by one window; false at the end of a lap. */

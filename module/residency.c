@@ -19,7 +19,7 @@ struct vmlab_residency {
 	DECLARE_BITMAP(young, VMLAB_LEAF_SLOTS);
 };
 
-static u32 vmlab_residency_word(unsigned long word)
+static u32 vmlab_residency_word(unsigned long word, bool shared)
 {
 	struct vmlab_frame *frame;
 	u32 res;
@@ -34,7 +34,7 @@ static u32 vmlab_residency_word(unsigned long word)
 		res |= VMLAB_RES_DIRTY;
 	if (READ_ONCE(frame->accessed))
 		res |= VMLAB_RES_ACCESSED;
-	if (atomic_read(&frame->refs) > 1)
+	if (shared || atomic_read(&frame->refs) > 1)
 		res |= VMLAB_RES_SHARED;
 	if (word & VMLAB_SLOT_PINNED)
 		res |= VMLAB_RES_PINNED;
@@ -56,7 +56,7 @@ static void vmlab_residency_leaf(struct vmlab_object *obj, u64 index, unsigned i
 		for (i = 0; !leaf->dead && i < nr; i++) {
 			unsigned long word = leaf->words[from + i];
 
-			r->words[i] = vmlab_residency_word(word);
+			r->words[i] = vmlab_residency_word(word, leaf->owners > 1);
 			if (vmlab_word_is_frame(word)) {
 				r->slots[r->nr_frames] = i;
 				r->frames[r->nr_frames++] = vmlab_word_frame(word);
@@ -125,6 +125,40 @@ static unsigned int vmlab_leaf_seek(struct vmlab_leaf *leaf, unsigned int from, 
 	return i;
 }
 
+/* First page from @pgoff on that is no hole; VMLAB_OBJECT_PAGES: there is none. */
+static u64 vmlab_next_data(struct vmlab_object *obj, u64 pgoff)
+{
+	u64 index = pgoff >> VMLAB_LEAF_SHIFT, begin = index;
+	unsigned int from = pgoff & (VMLAB_LEAF_SLOTS - 1), i = VMLAB_LEAF_SLOTS;
+	struct vmlab_leaf *leaf;
+
+	for (;; index++) {
+		rcu_read_lock();
+		leaf = vmlab_leaf_next(obj, &index, ULONG_MAX);
+		if (leaf)
+			i = vmlab_leaf_seek(leaf, index == begin ? from : 0, true);
+		rcu_read_unlock();
+		if (!leaf)
+			return VMLAB_OBJECT_PAGES;
+		if (i < VMLAB_LEAF_SLOTS)
+			return (index << VMLAB_LEAF_SHIFT) + i;
+		cond_resched();
+	}
+}
+
+/**
+ * vmlab_range_is_hole() - is there no page in a range?
+ * @obj: the object
+ * @first: first page
+ * @nr: pages
+ *
+ * Context: may sleep; vm->activity held for read.
+ */
+bool vmlab_range_is_hole(struct vmlab_object *obj, u64 first, u64 nr)
+{
+	return vmlab_next_data(obj, first) >= first + nr;
+}
+
 /* A position that was found: the start of a page, but never before where it began. */
 static loff_t vmlab_seek_result(loff_t offset, u64 pgoff)
 {
@@ -143,25 +177,12 @@ static loff_t vmlab_seek_result(loff_t offset, u64 pgoff)
  */
 loff_t vmlab_seek_data(struct vmlab_object *obj, loff_t offset)
 {
-	u64 index = offset >> (PAGE_SHIFT + VMLAB_LEAF_SHIFT), begin = index;
-	unsigned int from = (offset >> PAGE_SHIFT) & (VMLAB_LEAF_SLOTS - 1);
-	unsigned int i = VMLAB_LEAF_SLOTS;
-	struct vmlab_leaf *leaf;
+	u64 pgoff;
 
-	for (;; index++) {
-		percpu_down_read(&obj->vm->activity);
-		rcu_read_lock();
-		leaf = vmlab_leaf_next(obj, &index, ULONG_MAX);
-		if (leaf)
-			i = vmlab_leaf_seek(leaf, index == begin ? from : 0, true);
-		rcu_read_unlock();
-		percpu_up_read(&obj->vm->activity);
-		if (!leaf)
-			return -ENXIO;
-		if (i < VMLAB_LEAF_SLOTS)
-			return vmlab_seek_result(offset, (index << VMLAB_LEAF_SHIFT) + i);
-		cond_resched();
-	}
+	percpu_down_read(&obj->vm->activity);
+	pgoff = vmlab_next_data(obj, offset >> PAGE_SHIFT);
+	percpu_up_read(&obj->vm->activity);
+	return pgoff == VMLAB_OBJECT_PAGES ? -ENXIO : vmlab_seek_result(offset, pgoff);
 }
 
 /**

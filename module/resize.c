@@ -14,11 +14,10 @@
 /* Rounds of reclaim without any gain before a chunk is given up. */
 #define VMLAB_SHRINK_TRIES	3
 
-/* The leaf of a lineage that names a frame.  The instance is frozen. */
-static struct vmlab_leaf *vmlab_frame_leaf(struct vmlab_lineage *lineage,
-					   struct vmlab_frame *frame)
+/* The next leaf of a list, this one included, that names a frame.  Frozen. */
+static struct vmlab_leaf *vmlab_leaf_naming(struct vmlab_leaf *leaf,
+					    struct vmlab_frame *frame)
 {
-	struct vmlab_leaf *leaf = xa_load(&lineage->leaves, frame->pgoff >> VMLAB_LEAF_SHIFT);
 	unsigned int index = frame->pgoff & (VMLAB_LEAF_SLOTS - 1);
 
 	while (leaf && vmlab_word_frame(leaf->words[index]) != frame)
@@ -30,18 +29,25 @@ static void vmlab_resident_move(struct vmlab *vm, struct vmlab_frame *from,
 				struct vmlab_frame *to)
 {
 	struct vmlab_lineage *lineage = rcu_dereference_protected(from->lineage, true);
-	struct vmlab_leaf *leaf = vmlab_frame_leaf(lineage, from);
+	struct vmlab_leaf *first = xa_load(&lineage->leaves, from->pgoff >> VMLAB_LEAF_SHIFT);
 	unsigned int index = from->pgoff & (VMLAB_LEAF_SLOTS - 1);
+	struct vmlab_leaf *leaf;
 
-	vmlab_rmap_unmap_page(lineage, leaf, index);
+	for (leaf = vmlab_leaf_naming(first, from); leaf;
+	     leaf = vmlab_leaf_naming(rcu_dereference_protected(leaf->next, true), from))
+		vmlab_rmap_unmap_page(lineage, leaf, index);
 	copy_page(vmlab_frame_addr(to), vmlab_frame_addr(from));
 	vmlab_frame_commit(to, lineage, from->pgoff);
 	to->flags = from->flags;
 	to->accessed = 1;	/* its accessed bits went with the PTEs */
+	atomic_set(&to->refs, atomic_read(&from->refs));
 	to->swap = from->swap;
 	if (to->swap)
 		vmlab_swap_slot(vm, to->swap)->frame = to;
-	leaf->words[index] = vmlab_frame_word(to) | (leaf->words[index] & VMLAB_SLOT_FLAGS);
+	for (leaf = vmlab_leaf_naming(first, from); leaf;
+	     leaf = vmlab_leaf_naming(rcu_dereference_protected(leaf->next, true), from))
+		leaf->words[index] = vmlab_frame_word(to) |
+				     (leaf->words[index] & VMLAB_SLOT_FLAGS);
 	from->swap = 0;
 	vmlab_frame_retire(from);
 }

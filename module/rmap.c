@@ -49,6 +49,33 @@ static struct vm_area_struct *vmlab_vma_first_in(struct address_space *mapping, 
 	return vmlab_vma_tree_iter_first(&mapping->i_mmap, first, last);
 }
 
+/* @size: out: how much around @addr the answer holds for. */
+static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long *size)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd, entry;
+
+	*size = PGDIR_SIZE;
+	if (pgd_none(READ_ONCE(*pgd)))
+		return NULL;
+	*size = P4D_SIZE;
+	p4d = p4d_offset(pgd, addr);
+	if (p4d_none(READ_ONCE(*p4d)))
+		return NULL;
+	*size = PUD_SIZE;
+	pud = pud_offset(p4d, addr);
+	if (pud_none(READ_ONCE(*pud)) || pud_leaf(READ_ONCE(*pud)))
+		return NULL;
+	*size = PMD_SIZE;
+	pmd = pmd_offset(pud, addr);
+	entry = READ_ONCE(*pmd);
+	if (!pmd_present(entry) || pmd_leaf(entry))
+		return NULL;
+	return pmd;
+}
+
 /**
  * vmlab_walk_pmd() - find the PMD entry of an address
  * @mm: the address space
@@ -59,24 +86,9 @@ static struct vm_area_struct *vmlab_vma_first_in(struct address_space *mapping, 
  */
 pmd_t *vmlab_walk_pmd(struct mm_struct *mm, unsigned long addr)
 {
-	pgd_t *pgd = pgd_offset(mm, addr);
-	p4d_t *p4d;
-	pud_t *pud;
-	pmd_t *pmd, entry;
+	unsigned long size;
 
-	if (pgd_none(READ_ONCE(*pgd)))
-		return NULL;
-	p4d = p4d_offset(pgd, addr);
-	if (p4d_none(READ_ONCE(*p4d)))
-		return NULL;
-	pud = pud_offset(p4d, addr);
-	if (pud_none(READ_ONCE(*pud)) || pud_leaf(READ_ONCE(*pud)))
-		return NULL;
-	pmd = pmd_offset(pud, addr);
-	entry = READ_ONCE(*pmd);
-	if (!pmd_present(entry) || pmd_leaf(entry))
-		return NULL;
-	return pmd;
+	return vmlab_walk(mm, addr, &size);
 }
 
 /* Calls @fn for each PTE table of one VMA that maps part of pages @first to @last. */
@@ -85,15 +97,17 @@ static void vmlab_vma_for_each_table(struct vm_area_struct *vma, u64 first, u64 
 {
 	u64 from = max_t(u64, first, vmlab_vma_first(vma));
 	u64 to = min_t(u64, last, vmlab_vma_last(vma));
-	unsigned long addr, end, next;
+	unsigned long addr, end, next, size;
 	spinlock_t *ptl;
 	pmd_t *pmd;
 
+	if (from > to)
+		return;
 	addr = vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT);
 	end = vma->vm_start + ((to + 1 - vma->vm_pgoff) << PAGE_SHIFT);
 	for (; addr < end; addr = next) {
-		next = pmd_addr_end(addr, end);
-		pmd = vmlab_walk_pmd(vma->vm_mm, addr);
+		pmd = vmlab_walk(vma->vm_mm, addr, &size);
+		next = min((addr & ~(size - 1)) + size, end);
 		if (!pmd)
 			continue;
 		ptl = pte_lockptr(vma->vm_mm, pmd);
@@ -211,12 +225,26 @@ void vmlab_rmap_young(struct vmlab_lineage *lineage, u64 index,
 	vmlab_rmap_for_each(lineage, index, vmlab_rmap_young_table, &arg);
 }
 
-/* Does this VMA's object have this leaf? */
+/*
+ * The object that a VMA maps, or NULL.  A fork exchanges vm_private_data while the
+ * child's VMA may be found already; both regions stay meanwhile.
+ */
+static struct vmlab_object *vmlab_vma_object(struct vm_area_struct *vma)
+{
+	struct vmlab_region *region = READ_ONCE(vma->vm_private_data);
+
+	return region->object;
+}
+
+/*
+ * Does this VMA's object have this leaf?  It can get it meanwhile, by a fork, but has
+ * then mapped nothing of it; it cannot exchange it, as a slot of it is locked.
+ */
 static bool vmlab_vma_has_leaf(struct vm_area_struct *vma, struct vmlab_leaf *leaf)
 {
-	struct vmlab_region *region = vma->vm_private_data;
+	struct vmlab_object *obj = vmlab_vma_object(vma);
 
-	return region->object == leaf->object;
+	return obj && vmlab_leaf_is_of(obj, leaf);
 }
 
 static void vmlab_tlb_flush_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vma,
@@ -283,8 +311,10 @@ static unsigned int vmlab_tlb_slot(struct vmlab_tlb *tlb, struct vm_area_struct 
 	return i;
 }
 
+/* @words: of a leaf that the VMA need not have: only PTEs of its very frames go. */
 struct vmlab_unmap_arg {
 	const unsigned long	*slots;
+	const unsigned long	*words;
 	unsigned int		pages;
 	unsigned long		addr;
 };
@@ -299,6 +329,9 @@ static void vmlab_unmap_table(struct vm_area_struct *vma, unsigned long addr, pt
 		unsigned int n = i - index;
 
 		if (pte_none(pte[n]))
+			continue;
+		if (unmap->words &&
+		    pte_pfn(pte[n]) != vmlab_word_frame(unmap->words[i])->pfn)
 			continue;
 		unmap->addr = addr + n * PAGE_SIZE;
 		ptep_get_and_clear(vma->vm_mm, unmap->addr, pte + n);
@@ -330,9 +363,11 @@ static unsigned int vmlab_unmap_notify(struct vm_area_struct *vma, u64 first,
 
 static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vma,
 				u64 first, const unsigned long *slots,
-				unsigned int low, unsigned int high)
+				const unsigned long *words)
 {
-	struct vmlab_unmap_arg arg = { .slots = slots };
+	struct vmlab_unmap_arg arg = { .slots = slots, .words = words };
+	unsigned int low = find_first_bit(slots, VMLAB_LEAF_SLOTS);
+	unsigned int high = find_last_bit(slots, VMLAB_LEAF_SLOTS);
 	unsigned int i;
 	bool fresh;
 
@@ -346,6 +381,7 @@ static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 	i = vmlab_tlb_slot(tlb, vma, &fresh);
 	vmlab_vma_for_each_table(vma, first + low, first + high, vmlab_unmap_table, &arg);
 	if (arg.pages) {
+		/* Its page is gone already: the flush need not take another. */
 		tlb->mms[i].vma = vma;
 		tlb->mms[i].addr = arg.addr;
 	}
@@ -365,9 +401,11 @@ static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
  * @tlb: between vmlab_tlb_begin() and vmlab_tlb_end()
  * @leaf: the leaf
  * @slots: bitmap of its slots; all locked by the caller
+ * @shared: those of them whose frames other leaves name too, in slots that the caller
+ *	has locked as well: they go from VMAs with those leaves too.  NULL: none
  */
 void vmlab_tlb_unmap(struct vmlab_tlb *tlb, struct vmlab_leaf *leaf,
-		     const unsigned long *slots)
+		     const unsigned long *slots, const unsigned long *shared)
 {
 	struct address_space *mapping = tlb->lineage->inode->i_mapping;
 	u64 first = leaf->index << VMLAB_LEAF_SHIFT;
@@ -380,7 +418,9 @@ void vmlab_tlb_unmap(struct vmlab_tlb *tlb, struct vmlab_leaf *leaf,
 	for (vma = vmlab_vma_first_in(mapping, first + low, first + high); vma;
 	     vma = vmlab_vma_tree_iter_next(vma, first + low, first + high))
 		if (vmlab_vma_has_leaf(vma, leaf))
-			vmlab_tlb_unmap_vma(tlb, vma, first, slots, low, high);
+			vmlab_tlb_unmap_vma(tlb, vma, first, slots, NULL);
+		else if (shared && !bitmap_empty(shared, VMLAB_LEAF_SLOTS))
+			vmlab_tlb_unmap_vma(tlb, vma, first, shared, leaf->words);
 }
 
 /**
@@ -393,6 +433,158 @@ void vmlab_tlb_end(struct vmlab_tlb *tlb)
 {
 	vmlab_tlb_flush(tlb);
 	i_mmap_unlock_read(tlb->lineage->inode->i_mapping);
+}
+
+static void vmlab_wrprotect_table(struct vm_area_struct *vma, unsigned long addr, pte_t *pte,
+				  unsigned int index, unsigned int nr, void *arg)
+{
+	unsigned int *pages = arg, i;
+
+	for (i = 0; i < nr; i++) {
+		/* The hardware may set accessed and dirty bits meanwhile. */
+		pte_t old = READ_ONCE(pte[i]);
+
+		if (!pte_present(old) || !(pte_write(old) || pte_dirty(old)))
+			continue;
+		while (!try_cmpxchg((long *)&pte[i].pte, (long *)&old.pte,
+				    pte_val(pte_mkclean(pte_wrprotect(old)))))
+			;
+		++*pages;
+	}
+}
+
+static void vmlab_wrprotect_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vma, u64 first,
+				u64 last, struct mm_struct *flushed)
+{
+	u64 from = max_t(u64, first, vmlab_vma_first(vma));
+	u64 to = min_t(u64, last, vmlab_vma_last(vma));
+	unsigned long addr = vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT);
+	unsigned int pages = 0, i = 0;
+	bool fresh = false;
+
+	/* Secondary MMUs hear only of the core's own changes: unmap instead. */
+	if (mm_has_notifiers(vma->vm_mm)) {
+		zap_vma_ptes(vma, addr, (to - from + 1) << PAGE_SHIFT);
+		vmlab_tlb_flush_vma(tlb, vma, to - from + 1);
+		return;
+	}
+	if (vma->vm_mm != flushed)
+		i = vmlab_tlb_slot(tlb, vma, &fresh);
+	vmlab_vma_for_each_table(vma, from, to, vmlab_wrprotect_table, &pages);
+	if (vma->vm_mm == flushed)
+		return;
+	tlb->mms[i].pages += pages;
+	if (fresh && !pages && !mm_tlb_flush_nested(vma->vm_mm)) {
+		dec_tlb_flush_pending(vma->vm_mm);
+		tlb->nr--;
+	}
+}
+
+/**
+ * vmlab_rmap_wrprotect() - let no store to what an object maps go unnoticed
+ * @obj: the object; nobody is granted a write to the range any more
+ * @first: first page
+ * @last: last page
+ * @flushed: an address space that is going to be flushed by others; or NULL
+ *
+ * The PTEs are clean afterwards, too: mprotect() makes dirty ones writable without
+ * asking, also of a mapping that was read-only when this was called.
+ *
+ * Context: may sleep; takes i_mmap_rwsem for read.
+ */
+void vmlab_rmap_wrprotect(struct vmlab_object *obj, u64 first, u64 last,
+			  struct mm_struct *flushed)
+{
+	struct address_space *mapping = obj->lineage->inode->i_mapping;
+	struct vm_area_struct *vma;
+	struct vmlab_tlb tlb;
+
+	vmlab_tlb_begin(&tlb, obj->lineage);
+	for (vma = vmlab_vma_first_in(mapping, first, last); vma;
+	     vma = vmlab_vma_tree_iter_next(vma, first, last))
+		if (vmlab_vma_object(vma) == obj)
+			vmlab_wrprotect_vma(&tlb, vma, first, last, flushed);
+	vmlab_tlb_end(&tlb);
+}
+
+/**
+ * vmlab_rmap_unmap_object() - unmap a range from one object's VMAs, and flush
+ * @obj: the object
+ * @first: first page
+ * @last: last page
+ *
+ * Context: may sleep; takes i_mmap_rwsem for read.
+ */
+void vmlab_rmap_unmap_object(struct vmlab_object *obj, u64 first, u64 last)
+{
+	struct address_space *mapping = obj->lineage->inode->i_mapping;
+	struct vm_area_struct *vma;
+	struct vmlab_tlb tlb;
+
+	vmlab_tlb_begin(&tlb, obj->lineage);
+	for (vma = vmlab_vma_first_in(mapping, first, last); vma;
+	     vma = vmlab_vma_tree_iter_next(vma, first, last)) {
+		u64 from = max_t(u64, first, vmlab_vma_first(vma));
+		u64 to = min_t(u64, last, vmlab_vma_last(vma));
+
+		if (vmlab_vma_object(vma) != obj)
+			continue;
+		zap_vma_ptes(vma, vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT),
+			     (to - from + 1) << PAGE_SHIFT);
+		vmlab_tlb_flush_vma(&tlb, vma, to - from + 1);
+	}
+	vmlab_tlb_end(&tlb);
+}
+
+/**
+ * vmlab_rmap_next_uncovered() - the next run of pages that no VMA of an object maps
+ * @obj: the object
+ * @first: in: where to begin; out: first page of the run
+ * @last: where to end
+ * @but: a VMA that does not count, or NULL
+ *
+ * Context: may sleep; takes i_mmap_rwsem for read.
+ * Return: pages in the run; 0: all is covered.
+ */
+u64 vmlab_rmap_next_uncovered(struct vmlab_object *obj, u64 *first, u64 last,
+			      struct vm_area_struct *but)
+{
+	struct address_space *mapping = obj->lineage->inode->i_mapping;
+	u64 pos = *first, end = last + 1;
+	struct vm_area_struct *vma;
+
+	i_mmap_lock_read(mapping);
+	/* They come by their first page. */
+	for (vma = vmlab_vma_first_in(mapping, pos, last); vma && pos <= last;
+	     vma = vmlab_vma_tree_iter_next(vma, *first, last)) {
+		if (vma == but || vmlab_vma_object(vma) != obj)
+			continue;
+		if (vmlab_vma_first(vma) > pos) {
+			end = vmlab_vma_first(vma);
+			break;
+		}
+		pos = max_t(u64, pos, vmlab_vma_last(vma) + 1);
+	}
+	i_mmap_unlock_read(mapping);
+	*first = pos;
+	return pos > last ? 0 : end - pos;
+}
+
+/**
+ * vmlab_rmap_covered() - does a VMA of an object map any page of a range?
+ * @obj: the object
+ * @first: first page
+ * @last: last page
+ * @but: a VMA that does not count, or NULL
+ *
+ * Context: may sleep; takes i_mmap_rwsem for read.
+ */
+bool vmlab_rmap_covered(struct vmlab_object *obj, u64 first, u64 last,
+			struct vm_area_struct *but)
+{
+	u64 pos = first;
+
+	return vmlab_rmap_next_uncovered(obj, &pos, last, but) != last - first + 1;
 }
 
 /*

@@ -6,6 +6,9 @@
  * that is copied: so no copy that may fault runs under a slot lock or vm->activity.
  * First the copy is tried with page faults off; what is left then goes through a
  * bounce page.
+ *
+ * What write() copies into a page must not reach a copy of the object that was made
+ * before: it goes on under lineage->clone_sem, which a clone takes for write.
  */
 #include <linux/gfp.h>
 #include <linux/sched/signal.h>
@@ -36,6 +39,27 @@ static void vmlab_rw_next(struct vmlab_rw *rw, struct vmlab_object *obj, loff_t 
 	rw->len = min_t(size_t, len, PAGE_SIZE - rw->offset);
 }
 
+/* Locks a page to write to it, with lineage->clone_sem held for read. */
+static int vmlab_rw_lock_write(struct vmlab_rw *rw, struct vmlab_slot *slot)
+{
+	struct rw_semaphore *sem = &rw->obj->lineage->clone_sem;
+	int err;
+
+	for (;;) {
+		err = vmlab_slot_lock_present(rw->obj, rw->pgoff, VMLAB_FILL_WRITE, slot);
+		if (err)
+			return err;
+		down_read(sem);
+		if (READ_ONCE(slot->leaf->owners) == 1)
+			break;
+		/* A clone came in between. */
+		up_read(sem);
+		vmlab_slot_unlock(slot);
+	}
+	vmlab_slot_dirty(slot);
+	return 0;
+}
+
 /*
  * Calls @copy with the page's memory, its slot locked; NULL for a hole that is only
  * read.  Returns what @copy returns, or -errno.
@@ -49,7 +73,10 @@ static ssize_t vmlab_rw_page(struct vmlab_rw *rw, bool write,
 	ssize_t ret;
 
 	percpu_down_read(&rw->obj->vm->activity);
-	ret = vmlab_slot_lock_present(rw->obj, rw->pgoff, write, &slot);
+	if (write)
+		ret = vmlab_rw_lock_write(rw, &slot);
+	else
+		ret = vmlab_slot_lock_present(rw->obj, rw->pgoff, VMLAB_FILL_READ, &slot);
 	if (ret == -ENOENT) {
 		ret = copy(rw, NULL, arg);
 		goto out;
@@ -57,10 +84,10 @@ static ssize_t vmlab_rw_page(struct vmlab_rw *rw, bool write,
 	if (ret)
 		goto out;
 	frame = vmlab_word_frame(slot.word);
-	if (write)
-		vmlab_slot_dirty(&slot);
 	WRITE_ONCE(frame->accessed, 1);
 	ret = copy(rw, vmlab_frame_addr(frame) + rw->offset, arg);
+	if (write)
+		up_read(&rw->obj->lineage->clone_sem);
 	vmlab_slot_unlock(&slot);
 out:
 	percpu_up_read(&rw->obj->vm->activity);

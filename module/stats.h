@@ -17,12 +17,20 @@
 	X(fault_hole,		"a load from a hole mapped the zero page") \
 	X(fault_minor,		"a fault found its page resident") \
 	X(fault_mkwrite,	"a read-only PTE of a resident page was made writable") \
+	X(fault_cow_copy,	"a store to a shared page got a copy of it") \
+	X(fault_cow_reuse,	"a store to a page once shared found it its own") \
 	X(fault_around,		"a resident neighbour was mapped along") \
 	X(fault_ahead,		"a hole ahead of sequential stores got a frame along") \
 	X(fault_swap,		"a fault had to read swap") \
 	X(fault_retry,		"a fault dropped its lock to wait") \
 	X(fault_sigbus,		"a fault ended in SIGBUS") \
 	X(slot_wait,		"somebody slept until a slot was unlocked") \
+	X(clone,		"an object was copied, by fork, mmap or snapshot") \
+	X(clone_leaf_pages,	"leaves that those copies share") \
+	X(snapshot,		"a copy was asked for by ioctl") \
+	X(fork_broken,		"a forked mapping had no memory for its copy") \
+	X(unshare,		"a shared leaf was copied for one of its owners") \
+	X(cow_copy,		"a shared page was copied, for a fault or a call") \
 	X(leaf_alloc,		"a leaf was made") \
 	X(leaf_free,		"a leaf was freed") \
 	X(zero_hit,		"a zeroed frame came from the stock") \
@@ -47,6 +55,7 @@
 	X(swap_clean_drop,	"a clean page was dropped without a write") \
 	X(swap_read_error,	"a page could not be read from swap") \
 	X(swap_write_error,	"a page could not be written to swap") \
+	X(swap_join,		"a page was found resident under another owner's name") \
 	X(swap_checksum_error,	"a page read from swap was not what was written") \
 	X(unmap_flush,		"an address space was flushed after unmapping") \
 	X(unmap_flush_pages,	"pages unmapped before those flushes") \

@@ -518,7 +518,7 @@ static int vmlab_swap_bring_back(struct vmlab_swap_dev *dev, struct vmlab_object
 	if (resident)
 		error = vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_KILLABLE, &slot);
 	else
-		error = vmlab_slot_lock_present(obj, pgoff, false, &slot);
+		error = vmlab_slot_lock_present(obj, pgoff, VMLAB_FILL_READ, &slot);
 	if (!error) {
 		if (vmlab_word_is_frame(slot.word) &&
 		    vmlab_swap_is_on(vmlab_word_frame(slot.word)->swap, dev))

@@ -119,6 +119,9 @@ struct vmlab_swap_batch {
 	struct vmlab_swap_io	io[VMLAB_BATCH];
 };
 
+/* vmlab_swap_slot.frame: somebody reads the page, for all who name the entry */
+#define VMLAB_SWAP_READING	((struct vmlab_frame *)1)
+
 /* swap.c */
 int vmlab_swap_init(struct vmlab *vm);
 void vmlab_swap_exit(struct vmlab *vm);

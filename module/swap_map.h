@@ -38,7 +38,8 @@ static inline unsigned long vmlab_swap_map_groups(u64 nr_slots)
  * @crc:	CRC-32C of what was written
  * @refs:	slots of objects that name it, plus one while a resident clean
  *		frame has its copy here; VMLAB_SWAP_REFS_BAD: never used
- * @frame:	the frame that holds the same page, while it is resident and clean
+ * @frame:	the frame that holds the same page, while it is resident and clean;
+ *		or a mark that it is being read (siblings.c)
  */
 struct vmlab_swap_slot {
 	u32			crc;

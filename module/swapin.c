@@ -17,14 +17,14 @@
 #define VMLAB_RA_RESERVE	16
 
 /* A stream of faults goes on across leaves: what the leaf before says of it. */
-static void vmlab_swapin_inherit(struct vmlab_leaf *leaf)
+static void vmlab_swapin_inherit(struct vmlab_object *obj, struct vmlab_leaf *leaf)
 {
 	struct vmlab_leaf *prev;
 
 	if (!leaf->index)
 		return;
 	rcu_read_lock();
-	prev = vmlab_leaf_lookup(leaf->object, (leaf->index - 1) << VMLAB_LEAF_SHIFT);
+	prev = vmlab_leaf_lookup(obj, (leaf->index - 1) << VMLAB_LEAF_SHIFT);
 	if (prev && READ_ONCE(prev->ra_nr) &&
 	    READ_ONCE(prev->ra_start) + READ_ONCE(prev->ra_nr) == VMLAB_LEAF_SLOTS) {
 		WRITE_ONCE(leaf->ra_hits, READ_ONCE(prev->ra_hits));
@@ -36,6 +36,7 @@ static void vmlab_swapin_inherit(struct vmlab_leaf *leaf)
 
 /**
  * vmlab_swapin_window() - how many pages to read ahead of a fault
+ * @obj: whose page it is
  * @slot: the page that is read in any case, locked
  * @vma: where the fault is, for its advice; NULL for read() and write()
  *
@@ -48,7 +49,8 @@ static void vmlab_swapin_inherit(struct vmlab_leaf *leaf)
  * Context: any.
  * Return: pages, 0 to VMLAB_RA_MAX - 1.
  */
-unsigned int vmlab_swapin_window(struct vmlab_slot *slot, struct vm_area_struct *vma)
+unsigned int vmlab_swapin_window(struct vmlab_object *obj, struct vmlab_slot *slot,
+				 struct vm_area_struct *vma)
 {
 	struct vmlab_leaf *leaf = slot->leaf;
 	unsigned int index = slot->index, last, hits, start, pages;
@@ -59,7 +61,7 @@ unsigned int vmlab_swapin_window(struct vmlab_slot *slot, struct vm_area_struct 
 	if (vma && (vma->vm_flags & VM_SEQ_READ))
 		return VMLAB_RA_MAX - 1;
 	if (!index)
-		vmlab_swapin_inherit(leaf);
+		vmlab_swapin_inherit(obj, leaf);
 	start = READ_ONCE(leaf->ra_start);
 	last = READ_ONCE(leaf->ra_nr);
 	hits = READ_ONCE(leaf->ra_hits);
@@ -90,7 +92,7 @@ void vmlab_swapin_touch(struct vmlab_slot *slot)
 	if (likely(!(frame->flags & VMLAB_FRAME_READAHEAD)))
 		return;
 	frame->flags &= ~VMLAB_FRAME_READAHEAD;
-	vmlab_count(leaf->object->vm, swap_readahead_hit, 1);
+	vmlab_count(leaf->lineage->vm, swap_readahead_hit, 1);
 	WRITE_ONCE(leaf->ra_hits, READ_ONCE(leaf->ra_hits) + 1);
 }
 
@@ -140,6 +142,10 @@ static bool vmlab_swapin_add_next(struct vmlab_object *obj, struct vmlab_swapin 
 	frame = vmlab_frame_try(obj->lineage, pool->nid, 0);
 	if (!frame)
 		goto unlock;
+	if (vmlab_siblings_claim(&slot)) {
+		vmlab_frame_unget(obj->lineage, frame);
+		goto unlock;
+	}
 	vmlab_swapin_add(in, &slot, frame);
 	return true;
 unlock:
@@ -150,7 +156,8 @@ unlock:
 /**
  * vmlab_swapin_start() - begin to read a page, and pages after it
  * @obj: the object
- * @slot: its slot, locked, naming a swap entry.  What returns owns it
+ * @slot: its slot, locked, naming a swap entry, and vmlab_siblings_claim() said to read
+ *	it.  What returns owns it
  * @spare: a charged frame, which is used up: NULL in it on return
  * @readahead: how many of the following pages to read too, at most
  *
@@ -193,16 +200,17 @@ static int vmlab_swapin_commit(struct vmlab_object *obj, struct vmlab_slot *slot
 
 	trace_swap_in(io->entry, pgoff, readahead, io->error);
 	if (io->error) {
+		vmlab_siblings_unclaim(obj->vm, io->entry);
 		vmlab_frame_unget(obj->lineage, frame);
 		return -EIO;
 	}
 	/* The slot's reference on the entry becomes the clean copy's. */
 	frame->flags = readahead ? VMLAB_FRAME_READAHEAD : 0;
 	frame->swap = io->entry;
-	vmlab_swap_slot(obj->vm, io->entry)->frame = frame;
 	vmlab_frame_commit(frame, obj->lineage, pgoff);
 	slot->word = vmlab_frame_word(frame);
-	atomic64_inc(&obj->swap_ins);
+	slot->events |= VMLAB_EVENT_SWAP_IN;
+	vmlab_siblings_bring(slot, io->entry, frame);
 	return 0;
 }
 

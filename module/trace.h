@@ -25,6 +25,7 @@ TRACE_DEFINE_ENUM(VMLAB_FAULT_ZERO);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_HOLE);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_MINOR);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_MKWRITE);
+TRACE_DEFINE_ENUM(VMLAB_FAULT_COW);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_SWAP);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_RETRY);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_SIGBUS);
@@ -94,6 +95,7 @@ TRACE_EVENT(fault_exit,
 				   { VMLAB_FAULT_HOLE, "hole" },
 				   { VMLAB_FAULT_MINOR, "minor" },
 				   { VMLAB_FAULT_MKWRITE, "mkwrite" },
+				   { VMLAB_FAULT_COW, "cow" },
 				   { VMLAB_FAULT_SWAP, "swap" },
 				   { VMLAB_FAULT_RETRY, "retry" },
 				   { VMLAB_FAULT_SIGBUS, "sigbus" }),
@@ -260,6 +262,79 @@ TRACE_EVENT(oom,
 		  __print_symbolic(__entry->policy,
 				   { VMLAB_OOM_KILL, "kill" },
 				   { VMLAB_OOM_SIGBUS, "sigbus" }))
+);
+
+/* A shared page was copied for one of its owners. */
+TRACE_EVENT(cow,
+
+	TP_PROTO(u64 object, u64 pgoff, unsigned long from, unsigned long to),
+
+	TP_ARGS(object, pgoff, from, to),
+
+	TP_STRUCT__entry(
+		__field(u64,		object)
+		__field(u64,		pgoff)
+		__field(unsigned long,	from)
+		__field(unsigned long,	to)
+	),
+
+	TP_fast_assign(
+		__entry->object = object;
+		__entry->pgoff = pgoff;
+		__entry->from = from;
+		__entry->to = to;
+	),
+
+	TP_printk("object=%llu pgoff=%llu from=0x%lx to=0x%lx",
+		  __entry->object, __entry->pgoff, __entry->from, __entry->to)
+);
+
+/* An object, or a range of it, was copied: how many leaves both own now. */
+TRACE_EVENT(clone,
+
+	TP_PROTO(u64 from, u64 to, unsigned long leaves, int error),
+
+	TP_ARGS(from, to, leaves, error),
+
+	TP_STRUCT__entry(
+		__field(u64,		from)
+		__field(u64,		to)
+		__field(unsigned long,	leaves)
+		__field(int,		error)
+	),
+
+	TP_fast_assign(
+		__entry->from = from;
+		__entry->to = to;
+		__entry->leaves = leaves;
+		__entry->error = error;
+	),
+
+	TP_printk("from=%llu to=%llu leaves=%lu error=%d",
+		  __entry->from, __entry->to, __entry->leaves, __entry->error)
+);
+
+/* A shared leaf was copied for one of its owners, with so many resident pages. */
+TRACE_EVENT(unshare,
+
+	TP_PROTO(u64 object, u64 index, unsigned int present),
+
+	TP_ARGS(object, index, present),
+
+	TP_STRUCT__entry(
+		__field(u64,		object)
+		__field(u64,		index)
+		__field(unsigned int,	present)
+	),
+
+	TP_fast_assign(
+		__entry->object = object;
+		__entry->index = index;
+		__entry->present = present;
+	),
+
+	TP_printk("object=%llu index=%llu present=%u",
+		  __entry->object, __entry->index, __entry->present)
 );
 
 /* A frame came from node @got, where node @wanted was asked for. */

@@ -22,9 +22,12 @@
  *             it; the maps' sums are right
  *   ptes      a PTE maps the frame that the slot of its object names, or the zero
  *             page where the slot is an empty one that allows it
- *   writable  no store goes unnoticed: no writable PTE of a frame that is clean
- *             or shared, none of the zero page; a clean frame has a copy on swap
- *   counts    what leaves, objects and lineages count is what is in them
+ *   writable  no store goes unnoticed: no writable PTE of a frame that is clean,
+ *             or that several leaves or objects have, none of the zero page, no
+ *             dirty PTE where there may be no writable one; a clean frame has a
+ *             copy on swap
+ *   counts    what leaves, objects and lineages count is what is in them; a leaf
+ *             has as many owners as objects have it
  *
  * It takes 4 bytes of memory per frame and 2 per swap slot, and time linear in
  * these, in the leaves and in the page tables that exist.
@@ -121,7 +124,8 @@ struct vmlab_broken {
  * @nr_slots:	slots that name a frame
  * @nr_swapped:	slots that name a swap slot
  * @nr_leaves:	leaves listed by lineages
- * @nr_object_leaves: leaves found in objects
+ * @nr_owners:	owners that these count
+ * @nr_object_leaves: leaves found in objects, each as often as it is found
  * @nr_objects:	objects
  * @nr_swap_used: swap slots with references
  * @nr_ptes:	present PTEs
@@ -147,6 +151,7 @@ struct vmlab_check {
 	u64				nr_slots;
 	u64				nr_swapped;
 	u64				nr_leaves;
+	u64				nr_owners;
 	u64				nr_object_leaves;
 	u64				nr_objects;
 	u64				nr_swap_used;
@@ -330,6 +335,7 @@ static u64 vmlab_check_leaf(struct vmlab_check *c, struct vmlab_lineage *lineage
 	unsigned int present = 0, swapped = 0, pinned = 0, locked = 0, i;
 
 	c->nr_leaves++;
+	c->nr_owners += leaf->owners;
 	vmlab_check_leaf_frame(c, leaf);
 	for (i = 0; i < VMLAB_LEAF_SLOTS; i++) {
 		unsigned long word = leaf->words[i];
@@ -351,11 +357,11 @@ static u64 vmlab_check_leaf(struct vmlab_check *c, struct vmlab_lineage *lineage
 			  "lineage %llu leaf %llu: %u present %u swapped %u pinned, counted %u %u %u",
 			  lineage->id, leaf->index, present, swapped, pinned,
 			  leaf->nr_present, leaf->nr_swapped, leaf->nr_pinned);
-	if (locked || leaf->nr_locked || leaf->dead)
+	if (locked || leaf->nr_locked || leaf->dead || leaf->frozen || !leaf->owners)
 		vmlab_bad(c, VMLAB_LAW_COUNTS,
-			  "lineage %llu leaf %llu: %u slots locked, counted %u%s",
-			  lineage->id, leaf->index, locked, leaf->nr_locked,
-			  leaf->dead ? ", dead" : "");
+			  "lineage %llu leaf %llu: %u slots locked, counted %u, %u owners%s%s",
+			  lineage->id, leaf->index, locked, leaf->nr_locked, leaf->owners,
+			  leaf->dead ? ", dead" : "", leaf->frozen ? ", frozen" : "");
 	c->nr_slots += present;
 	c->nr_swapped += swapped;
 	return present + 1;
@@ -383,6 +389,8 @@ static void vmlab_check_lineage(struct vmlab_check *c, struct vmlab_lineage *lin
 		}
 		cond_resched();
 	}
+	/* One for each object but the first. */
+	frames += atomic_read(&lineage->nr_objects);
 	if (frames != atomic_long_read(&lineage->nr_frames))
 		vmlab_bad(c, VMLAB_LAW_COUNTS, "lineage %llu: %llu frames, charged %ld",
 			  lineage->id, frames, atomic_long_read(&lineage->nr_frames));
@@ -412,8 +420,9 @@ static void vmlab_check_object(struct vmlab_check *c, struct vmlab_object *obj)
 		if (xa_is_value(entry))
 			continue;
 		c->nr_object_leaves++;
-		pinned += leaf->nr_pinned;
-		if (leaf->object != obj || leaf->index != index ||
+		if (leaf->pinner == obj->id)
+			pinned += leaf->nr_pinned;
+		if (leaf->lineage != obj->lineage || leaf->index != index ||
 		    !vmlab_check_is_listed(obj, leaf, index))
 			vmlab_bad(c, VMLAB_LAW_COUNTS,
 				  "object %llu: its leaf %lu is another's, or unlisted",
@@ -609,24 +618,25 @@ static void vmlab_check_zero_pte(struct vmlab_check *c, struct vmlab_check_pte *
 }
 
 static void vmlab_check_frame_pte(struct vmlab_check *c, struct vmlab_check_pte *pte,
-				  struct vmlab_frame *frame)
+				  struct vmlab_leaf *leaf, struct vmlab_frame *frame)
 {
 	bool dirty = frame->flags & VMLAB_FRAME_DIRTY;
+	bool shared = leaf->owners > 1 || atomic_read(&frame->refs) > 1;
 
 	if (pte->pfn != frame->pfn)
 		vmlab_bad(c, VMLAB_LAW_PTES,
 			  "object %llu page %llu: pfn %#lx at %#lx, its slot names %#lx",
 			  pte->obj->id, pte->pgoff, pte->pfn, pte->addr, frame->pfn);
 	c->nr_writable += pte->write;
-	if (pte->write && (!dirty || atomic_read(&frame->refs) > 1))
+	if (pte->write && (!dirty || shared))
 		vmlab_bad(c, VMLAB_LAW_WRITABLE,
-			  "object %llu page %llu: writable at %#lx, %s, %d references",
+			  "object %llu page %llu: writable at %#lx, %s, %d references, %u owners",
 			  pte->obj->id, pte->pgoff, pte->addr, dirty ? "dirty" : "clean",
-			  atomic_read(&frame->refs));
-	else if (pte->dirty && !dirty)
+			  atomic_read(&frame->refs), leaf->owners);
+	else if (pte->dirty && (!dirty || shared))
 		vmlab_bad(c, VMLAB_LAW_WRITABLE,
-			  "object %llu page %llu: a dirty PTE at %#lx of a clean frame",
-			  pte->obj->id, pte->pgoff, pte->addr);
+			  "object %llu page %llu: a dirty PTE at %#lx of a %s frame",
+			  pte->obj->id, pte->pgoff, pte->addr, dirty ? "shared" : "clean");
 }
 
 static void vmlab_check_pte(struct vmlab_check *c, struct vmlab_check_pte *pte, void *entry)
@@ -645,7 +655,7 @@ static void vmlab_check_pte(struct vmlab_check *c, struct vmlab_check_pte *pte, 
 	if (is_zero_pfn(pte->pfn))
 		vmlab_check_zero_pte(c, pte, entry, word);
 	else if (known)
-		vmlab_check_frame_pte(c, pte, vmlab_word_frame(word));
+		vmlab_check_frame_pte(c, pte, leaf, vmlab_word_frame(word));
 	else
 		vmlab_bad(c, VMLAB_LAW_PTES,
 			  "object %llu page %llu: pfn %#lx at %#lx, its slot names no frame",
@@ -655,7 +665,7 @@ static void vmlab_check_pte(struct vmlab_check *c, struct vmlab_check_pte *pte, 
 static void vmlab_check_table(struct vmlab_check *c, struct vm_area_struct *vma, pmd_t *pmd,
 			      unsigned long addr, unsigned long end)
 {
-	struct vmlab_region *region = vma->vm_private_data;
+	struct vmlab_region *region = READ_ONCE(vma->vm_private_data);
 	struct vmlab_check_pte found = { .obj = region->object };
 	unsigned long index = ULONG_MAX;
 	void *entry = NULL;
@@ -669,6 +679,12 @@ static void vmlab_check_table(struct vmlab_check *c, struct vm_area_struct *vma,
 
 		if (!pte_present(now))
 			continue;
+		/* A fork without memory for its copy maps nothing. */
+		if (!found.obj) {
+			vmlab_bad(c, VMLAB_LAW_PTES, "no object, but pfn %#lx at %#lx",
+				  pte_pfn(now), addr);
+			continue;
+		}
 		found.addr = addr;
 		found.pgoff = linear_page_index(vma, addr);
 		found.pfn = pte_pfn(now);
@@ -984,9 +1000,9 @@ static void vmlab_check_all(struct vmlab_check *c)
 		vmlab_check_object(c, obj);
 		vmlab_object_put(obj);
 	}
-	if (c->nr_leaves != c->nr_object_leaves)
-		vmlab_bad(c, VMLAB_LAW_COUNTS, "lineages have %llu leaves, objects %llu",
-			  c->nr_leaves, c->nr_object_leaves);
+	if (c->nr_owners != c->nr_object_leaves)
+		vmlab_bad(c, VMLAB_LAW_COUNTS, "leaves have %llu owners, objects %llu leaves",
+			  c->nr_owners, c->nr_object_leaves);
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
 		if (vm->pools[nid])
 			vmlab_check_pool(c, vm->pools[nid]);

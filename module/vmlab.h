@@ -13,7 +13,13 @@
  *   fault.c     vm_operations: the story of a page fault
  *   access.c    vm_operations->access: ptrace and /proc/PID/mem
  *   object.c    objects and lineages: life, lookup by number, limits
+ *   region.c    what a VMA has of ours: its object, fork, the end of a piece
+ *   clone.c     copies of objects: which leaves they share, write protection
+ *   snapshot.c  the ioctl that copies an object
  *   leaf.c      an object's own page table: leaves of 512 slots, slot locks
+ *   siblings.c  slots of different leaves that name the same frame
+ *   unshare.c   a leaf of several objects becomes one of its own
+ *   cow.c       a page of several leaves becomes one of its own
  *   range.c     discard, page out, populate, pin: acts on ranges of slots
  *   residency.c what RESIDENCY and SEEK_DATA tell
  *   chunk.c     which frames of a 2 MiB chunk are free (pure)
@@ -53,18 +59,30 @@
  *                                   a second read of it could deadlock
  *             slot lock             a bit; one page's state, held across the PTE
  *                                   change and across I/O.  Block on one only
- *                                   while holding none; further ones by trylock
- *               i_mmap_rwsem        as the core takes it
- *                 xa_lock of object->leaves, then of lineage->leaves
- *                   leaf->lock      slot words and the leaf's counts
- *                     page table lock
- *                       pool->lock  chunks; behind per-CPU caches
- *                       a swap map's lock, a policy's own lock
+ *                                   while holding none; further ones by trylock.
+ *                                   A frozen leaf counts as all of its slots
+ *               lineage->clone_sem  which objects own which leaf.  Write: clone,
+ *                                   which never waits for a slot.  Read: a new or
+ *                                   an unshared leaf is published; write()'s copy.
+ *                                   No frame is waited for under it
+ *                 i_mmap_rwsem      as the core takes it
+ *                   xa_lock of object->leaves, then of lineage->leaves
+ *                     leaf->lock    slot words and the leaf's counts
+ *                       page table lock
+ *                         pool->lock  chunks; behind per-CPU caches
+ *                         a swap map's lock, a policy's own lock
  *
  * A slot stops naming a frame only after every PTE of it is unmapped and
  * flushed.  Who evicts sets the slot's lock bit (under leaf->lock, a full
  * barrier) before it takes a page table lock; who maps without a slot lock
  * (fault-around) holds leaf->lock from reading the word to setting the PTE.
+ *
+ * Who shares what: objects of one lineage own leaves together (leaf->owners), and
+ * leaves name frames together (frame->refs).  A page may be written only where both
+ * are 1: that is looked at under leaf->lock, which is held until the writable PTE is
+ * set.  Clone raises owners under leaf->lock first and write-protects afterwards, so
+ * it finds every such PTE.  Who holds all slots that name a frame has it alone
+ * (siblings.c).
  */
 #ifndef VMLAB_H
 #define VMLAB_H
@@ -81,6 +99,7 @@
 #include <linux/percpu-rwsem.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
+#include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -100,21 +119,28 @@
 #define VMLAB_SLOT_WAITS	64
 #define VMLAB_POOL_MB_MAX	(1UL << 26)	/* 64 TiB */
 #define VMLAB_RA_MAX		64	/* pages of the largest read-ahead window */
+/*
+ * Objects of one lineage, at most: a fork bomb ends here.  Fewer than the references
+ * that a swap slot can count.
+ */
+#define VMLAB_LINEAGE_OBJECTS	16384
 
 /*
  * A slot is one word:
  *
  *   63                                        6  5  4  3    2     1     0
  *  +--------------------------------------------+--+--+---+-----+-----+------+
- *  | frame descriptor's address, or swap entry  |  0  |PIN|ZERO |SWAP |LOCKED|
- *  +--------------------------------------------+-----+---+-----+-----+------+
+ *  | frame descriptor's address, or swap entry  |0 |EV|PIN|ZERO |SWAP |LOCKED|
+ *  +--------------------------------------------+--+--+---+-----+-----+------+
  *
  * ZERO: the slot is empty, but a PTE may map the zero page here.
+ * EV: locked by who evicts the frame, together with all others that name it.
  */
 #define VMLAB_SLOT_LOCKED	0x01UL
 #define VMLAB_SLOT_SWAP		0x02UL
 #define VMLAB_SLOT_ZERO		0x04UL
 #define VMLAB_SLOT_PINNED	0x08UL
+#define VMLAB_SLOT_EVICT	0x10UL
 #define VMLAB_SLOT_FLAGS	0x3fUL
 #define VMLAB_SLOT_SHIFT	6
 
@@ -155,7 +181,21 @@ static inline unsigned long vmlab_entry_word(u64 entry)
 }
 
 /**
- * struct vmlab_leaf - 512 slots: 2 MiB of an object
+ * struct vmlab_events - what is counted for INFO, by leaf while that has one owner
+ * @faults:	faults that found work
+ * @swap_ins:	pages read from swap
+ * @swap_outs:	pages written to swap
+ * @evictions:	pages whose frame was taken
+ */
+struct vmlab_events {
+	u64			faults;
+	u64			swap_ins;
+	u64			swap_outs;
+	u64			evictions;
+};
+
+/**
+ * struct vmlab_leaf - 512 slots: 2 MiB of an object, or of several that share it
  * @lock:	slot words and every field down to @words
  * @nr_locked:	slots whose lock bit is set
  * @nr_present:	slots that name a frame
@@ -163,15 +203,18 @@ static inline unsigned long vmlab_entry_word(u64 entry)
  * @nr_pinned:	slots with the PINNED bit
  * @dead:	no longer in any table; look the leaf up again
  * @waiters:	someone sleeps until a slot is unlocked
+ * @frozen:	being unshared: no slot can be locked
  * @seq_next:	slot that continues the run of sequential write faults
  * @seq_run:	length of that run in pages, saturating
  * @ra_start:	slot where the last read-ahead window began
  * @ra_nr:	its pages
  * @ra_hits:	pages read ahead that were used since it was sized
- * @nr_faults:	faults that found work here
+ * @owners:	objects in whose tables it is
+ * @pinner:	number of the object whose pins @nr_pinned are
+ * @events:	what happened here
  * @words:	the slots; they live in @frame
  * @frame:	a frame of the pool, state LEAF
- * @object:	owner
+ * @lineage:	the lineage of its owners, who keep it
  * @index:	which 2 MiB of the object: page index >> VMLAB_LEAF_SHIFT
  * @next:	next distinct leaf of the lineage for the same 2 MiB, under the
  *		xa_lock of lineage->leaves
@@ -185,52 +228,77 @@ struct vmlab_leaf {
 	u16			nr_pinned;
 	bool			dead;
 	bool			waiters;
+	bool			frozen;
 	u16			seq_next;
 	u16			seq_run;
 	u16			ra_start;
 	u16			ra_nr;
 	u16			ra_hits;
-	u64			nr_faults;
+	u32			owners;
+	u64			pinner;
+	struct vmlab_events	events;
 	unsigned long		*words;
 	struct vmlab_frame	*frame;
-	struct vmlab_object	*object;
+	struct vmlab_lineage	*lineage;
 	u64			index;
 	struct vmlab_leaf __rcu	*next;
 	struct rcu_head		rcu;
 };
 
+/* vmlab_slot.events: what vmlab_slot_unlock() counts in the leaf */
+#define VMLAB_EVENT_FAULT	0x1
+#define VMLAB_EVENT_SWAP_IN	0x2
+#define VMLAB_EVENT_SWAP_OUT	0x4
+#define VMLAB_EVENT_EVICT	0x8
+
 /**
  * struct vmlab_slot - a slot that the caller has locked
- * @leaf:	its leaf, which cannot go away while the slot is locked
+ * @leaf:	its leaf, which cannot go away while the slot is locked, and which no
+ *		owner can exchange for one of its own
  * @index:	which of the 512
  * @word:	its contents without the lock bit; what vmlab_slot_unlock() publishes
  * @tracked:	lockdep knows of it
- * @fault:	count a fault in the leaf when it is unlocked
+ * @events:	VMLAB_EVENT_*, counted in the leaf when it is unlocked
  */
 struct vmlab_slot {
 	struct vmlab_leaf	*leaf;
 	unsigned int		index;
 	unsigned long		word;
 	bool			tracked;
-	bool			fault;
+	u8			events;
+};
+
+enum vmlab_object_kind {
+	VMLAB_OBJECT_FILE,	/* an open of /dev/vmlab */
+	VMLAB_OBJECT_SNAPSHOT,	/* ioctl(SNAPSHOT) */
+	VMLAB_OBJECT_PRIVATE,	/* MAP_PRIVATE mappings of one mm */
 };
 
 /**
- * struct vmlab_object - what one open of /dev/vmlab gives
- * @ref:	one of the open file, one per region, one per lookup by number
+ * struct vmlab_object - an array of pages: what one open of /dev/vmlab gives, or a copy
+ * @ref:	one of the open file or of all regions, one per lookup by number
  * @vm:		its instance
  * @lineage:	its lineage; holds a reference
  * @id:		its number, never used again
+ * @parent:	number of the object that it is a copy of, or 0
+ * @kind:	what it is
+ * @frozen:	a snapshot that nobody may change
  * @leaves:	page index >> VMLAB_LEAF_SHIFT to leaf.  A value entry instead of a leaf
  *		says: no leaf, but PTEs may map the zero page in this 2 MiB
- * @pid:	who opened it, for people
+ * @leaf_seq:	how often a leaf in @leaves was exchanged for another.  Who looks one
+ *		up reads it before, and again under leaf->lock
+ * @mm:		PRIVATE: whose mappings; compared, never followed
+ * @file_obj:	PRIVATE: the object of the file that is mapped; holds a reference
+ * @nr_regions:	PRIVATE: regions that have it; under lineage->clone_sem
+ * @siblings:	in @file_obj->privates; a FILE's or SNAPSHOT's is unused
+ * @privates:	PRIVATE objects of this one's file; under lineage->clone_sem
+ * @pid:	who made it, for people
  * @comm:	its name
  * @pin_user:	whose RLIMIT_MEMLOCK the pins count against
  * @nr_pinned:	pinned pages
- * @nr_faults:	faults of leaves that are gone
- * @swap_ins:	pages read from swap
- * @swap_outs:	pages written to swap
- * @evictions:	pages whose frame was taken
+ * @events:	what happened in leaves that are gone or shared; under clone_sem or
+ *		xa_lock of @leaves
+ * @nr_faults:	faults without a leaf
  * @rcu:	freed after a grace period
  */
 struct vmlab_object {
@@ -238,15 +306,22 @@ struct vmlab_object {
 	struct vmlab		*vm;
 	struct vmlab_lineage	*lineage;
 	u64			id;
+	u64			parent;
+	enum vmlab_object_kind	kind;
+	bool			frozen;
 	struct xarray		leaves;
+	unsigned long		leaf_seq;
+	struct mm_struct	*mm;
+	struct vmlab_object	*file_obj;
+	unsigned int		nr_regions;
+	struct list_head	siblings;
+	struct list_head	privates;
 	pid_t			pid;
 	char			comm[TASK_COMM_LEN];
 	struct user_struct	*pin_user;
 	atomic_long_t		nr_pinned;
+	struct vmlab_events	events;
 	atomic64_t		nr_faults;
-	atomic64_t		swap_ins;
-	atomic64_t		swap_outs;
-	atomic64_t		evictions;
 	struct rcu_head		rcu;
 };
 
@@ -258,7 +333,11 @@ struct vmlab_object {
  * @inode:	its inode on vmlab's file system; i_mmap knows every VMA that could
  *		map any of its frames
  * @leaves:	page index >> VMLAB_LEAF_SHIFT to the first of its distinct leaves
- * @nr_frames:	frames charged: resident pages and leaves
+ * @clone_sem:	which of its objects own which leaf; see the head of this file
+ * @nr_objects:	its objects but the first
+ * @cloned:	there were others once: read-only PTEs need not be news to stores
+ * @nr_frames:	frames charged: resident pages, leaves, and one for each object
+ *		but the first
  * @limit:	bound of @nr_frames, 0: none
  * @nr_moving:	pages on their way to swap or back: soon there are frames to evict
  * @hand:	where eviction for the limit goes on (page index)
@@ -270,6 +349,9 @@ struct vmlab_lineage {
 	u64			id;
 	struct inode		*inode;
 	struct xarray		leaves;
+	struct rw_semaphore	clone_sem;
+	atomic_t		nr_objects;
+	bool			cloned;
 	atomic_long_t		nr_frames;
 	unsigned long		limit;
 	atomic_t		nr_moving;
@@ -279,9 +361,10 @@ struct vmlab_lineage {
 
 /**
  * struct vmlab_region - what a VMA's vm_private_data points to
- * @ref:	one per VMA: the pieces of a split and forked copies share it
- * @object:	what is mapped; holds a reference
- * @mm:		the address space that called mmap; compared, never followed
+ * @ref:	one per VMA: the pieces of a split share it, and the forked copies of
+ *		a shared mapping
+ * @object:	what is mapped; holds a reference.  NULL: a fork had no memory for it
+ * @mm:		the address space that it was made for; compared, never followed
  */
 struct vmlab_region {
 	struct kref		ref;
@@ -444,10 +527,13 @@ void vmlab_instance_exit(void);
 int vmlab_fs_mount(struct vmlab *vm);
 void vmlab_fs_unmount(struct vmlab *vm);
 struct inode *vmlab_fs_inode(struct vmlab *vm, u64 ino);
+struct file *vmlab_fs_file(struct vmlab_lineage *lineage, const char *name, int flags,
+			   const struct file_operations *fops);
 
 /* dev.c */
 int vmlab_dev_register(struct vmlab *vm);
 void vmlab_dev_unregister(void);
+int vmlab_dev_snapshot(struct vmlab_object *obj, bool frozen, u64 *id, struct file **file);
 
 /* rw.c */
 ssize_t vmlab_read_iter(struct kiocb *iocb, struct iov_iter *to);
@@ -461,11 +547,48 @@ long vmlab_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 extern const struct vm_operations_struct vmlab_vm_ops;
 int vmlab_vma_access(struct vm_area_struct *vma, unsigned long addr, void *buf,
 		     int len, int write);
-struct vmlab_region *vmlab_region_create(struct vmlab_object *obj);
+
+/* region.c */
+struct vmlab_region *vmlab_region_shared(struct vmlab_object *obj);
+struct vmlab_region *vmlab_region_private(struct vmlab_object *obj, u64 first, u64 nr);
 void vmlab_region_put(struct vmlab_region *region);
+void vmlab_region_open(struct vm_area_struct *vma);
+void vmlab_region_close(struct vm_area_struct *vma);
+
+/* Is the VMA's object one of its own, that only its address space maps? */
+static inline bool vmlab_region_is_private(const struct vmlab_region *region)
+{
+	return region->object && region->object->kind == VMLAB_OBJECT_PRIVATE;
+}
+
+/* clone.c */
+int vmlab_clone_leaves(struct vmlab_object *from, struct vmlab_object *to, u64 first,
+		       u64 last);
+bool vmlab_clone_has_leaves(struct vmlab_object *obj, u64 first, u64 last);
+
+/* snapshot.c */
+struct vmlab_object *vmlab_snapshot(struct vmlab_object *obj, bool frozen);
+
+/* unshare.c */
+int vmlab_leaf_unshare(struct vmlab_object *obj, u64 pgoff, unsigned int flags);
+
+/* siblings.c */
+bool vmlab_siblings_trylock(struct vmlab_slot *slot);
+void vmlab_siblings_unlock(struct vmlab_slot *slot, struct vmlab_frame *frame,
+			   unsigned long word);
+int vmlab_siblings_claim(struct vmlab_slot *slot);
+void vmlab_siblings_unclaim(struct vmlab *vm, u64 entry);
+void vmlab_siblings_bring(struct vmlab_slot *slot, u64 entry, struct vmlab_frame *frame);
+
+/* cow.c */
+bool vmlab_slot_is_shared(const struct vmlab_slot *slot);
+int vmlab_cow_copy(struct vmlab_object *obj, struct vmlab_slot *slot,
+		   struct vmlab_frame **spare);
 
 /* object.c */
 struct vmlab_object *vmlab_object_create(struct vmlab *vm);
+struct vmlab_object *vmlab_object_copy(struct vmlab_object *from,
+				       enum vmlab_object_kind kind);
 void vmlab_object_destroy(struct vmlab_object *obj);
 struct vmlab_object *vmlab_object_next(struct vmlab *vm, u64 *id);
 void vmlab_object_get(struct vmlab_object *obj);
@@ -485,7 +608,8 @@ struct vmlab_usage {
 	u64 leaves;
 	u64 dirty;
 	u64 pinned;
-	u64 faults;
+	u64 shared;
+	struct vmlab_events events;
 };
 
 void vmlab_object_usage(struct vmlab_object *obj, struct vmlab_usage *usage);
@@ -497,7 +621,17 @@ struct vmlab_leaf *vmlab_leaf_lookup(struct vmlab_object *obj, u64 pgoff);
 struct vmlab_leaf *vmlab_leaf_next(struct vmlab_object *obj, u64 *index, u64 last);
 int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff, unsigned int flags);
 void vmlab_leaf_reap(struct vmlab_object *obj, u64 index);
+bool vmlab_leaf_detach(struct vmlab_object *obj, u64 index);
 void vmlab_leaf_move(struct vmlab_frame *from, struct vmlab_frame *to);
+struct vmlab_leaf *vmlab_leaf_alloc(struct vmlab_lineage *lineage, u64 index,
+				    struct vmlab_frame *frame);
+void vmlab_leaf_free(struct vmlab_leaf *leaf);
+void vmlab_leaf_list(struct vmlab_leaf *leaf);
+bool vmlab_leaf_is_of(struct vmlab_object *obj, struct vmlab_leaf *leaf);
+int vmlab_leaf_freeze(struct vmlab_object *obj, u64 pgoff, bool wait,
+		      struct vmlab_leaf **leaf);
+void vmlab_leaf_thaw(struct vmlab_leaf *leaf);
+void vmlab_events_add(struct vmlab_events *to, const struct vmlab_events *from);
 int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff);
 bool vmlab_leaf_is_zero_marked(struct vmlab_object *obj, u64 pgoff);
 
@@ -518,6 +652,10 @@ void vmlab_slot_unlock(struct vmlab_slot *slot);
 void vmlab_slot_unlock_run(struct vmlab_leaf *leaf, unsigned int index, unsigned int nr,
 			   const unsigned long *words);
 int vmlab_slot_wait(struct vmlab_object *obj, u64 pgoff, bool killable);
+int vmlab_siblings_wait(struct vmlab_object *obj, u64 pgoff);
+bool vmlab_slot_map_begin(struct vmlab_slot *slot);
+void vmlab_slot_map_end(struct vmlab_slot *slot);
+void vmlab_slot_map_cancel(struct vmlab_slot *slot);
 u64 vmlab_slot_pgoff(const struct vmlab_slot *slot);
 
 /* range.c */
@@ -528,20 +666,31 @@ int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 int vmlab_range_pin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_unpin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_willneed(struct vmlab_object *obj, u64 first, u64 nr);
-int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, bool create,
+
+enum vmlab_fill {
+	VMLAB_FILL_READ,	/* a hole stays one: -ENOENT */
+	VMLAB_FILL_CREATE,	/* a hole gets a zeroed frame */
+	VMLAB_FILL_WRITE,	/* and the page is its object's alone */
+};
+
+int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, enum vmlab_fill fill,
 			    struct vmlab_slot *slot);
+void vmlab_range_unmapped(struct vmlab_object *obj, u64 first, u64 nr,
+			  struct vm_area_struct *but);
 void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot);
 void vmlab_slot_dirty(struct vmlab_slot *slot);
 void vmlab_slot_drop(struct vmlab_slot *slot);
 
 /* residency.c */
 int vmlab_residency(struct vmlab_object *obj, u64 first, u64 nr, u32 __user *vec);
+bool vmlab_range_is_hole(struct vmlab_object *obj, u64 first, u64 nr);
 loff_t vmlab_seek_data(struct vmlab_object *obj, loff_t offset);
 loff_t vmlab_seek_hole(struct vmlab_object *obj, loff_t offset);
 
 /* pool.c */
 #define VMLAB_ALLOC_ZERO	0x1	/* all bytes zero */
 #define VMLAB_ALLOC_NO_OOM	0x2	/* rather fail than ask the OOM policy */
+#define VMLAB_ALLOC_NO_WAIT	0x4	/* rather fail than wait */
 
 struct vmlab_pool *vmlab_pool_create(struct vmlab *vm, int nid);
 void vmlab_pool_destroy(struct vmlab_pool *pool);
@@ -620,7 +769,14 @@ struct vmlab_tlb {
 
 void vmlab_tlb_begin(struct vmlab_tlb *tlb, struct vmlab_lineage *lineage);
 void vmlab_tlb_unmap(struct vmlab_tlb *tlb, struct vmlab_leaf *leaf,
-		     const unsigned long *slots);
+		     const unsigned long *slots, const unsigned long *shared);
+void vmlab_rmap_wrprotect(struct vmlab_object *obj, u64 first, u64 last,
+			  struct mm_struct *flushed);
+void vmlab_rmap_unmap_object(struct vmlab_object *obj, u64 first, u64 last);
+bool vmlab_rmap_covered(struct vmlab_object *obj, u64 first, u64 last,
+			struct vm_area_struct *but);
+u64 vmlab_rmap_next_uncovered(struct vmlab_object *obj, u64 *first, u64 last,
+			      struct vm_area_struct *but);
 void vmlab_tlb_end(struct vmlab_tlb *tlb);
 void vmlab_rmap_unmap_page(struct vmlab_lineage *lineage, struct vmlab_leaf *leaf,
 			   unsigned int index);
@@ -673,6 +829,8 @@ unsigned long vmlab_watermark(struct vmlab_pool *pool, unsigned int permille);
  * @pgoff:	the page
  * @entry:	where its contents are or will be on swap
  * @write:	it is dirty: they must be written first
+ * @shared:	other leaves name the frame too; their slots are locked as well, with
+ *		the EVICT bit
  */
 struct vmlab_victim {
 	struct vmlab_lineage	*lineage;
@@ -681,6 +839,7 @@ struct vmlab_victim {
 	u64			pgoff;
 	u64			entry;
 	bool			write;
+	bool			shared;
 };
 
 /**
@@ -734,7 +893,8 @@ struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
 					unsigned int readahead);
 int vmlab_swapin_finish(struct vmlab_object *obj, struct vmlab_swapin *in,
 			struct vmlab_slot *slot);
-unsigned int vmlab_swapin_window(struct vmlab_slot *slot, struct vm_area_struct *vma);
+unsigned int vmlab_swapin_window(struct vmlab_object *obj, struct vmlab_slot *slot,
+				 struct vm_area_struct *vma);
 void vmlab_swapin_touch(struct vmlab_slot *slot);
 
 /* oom.c */
