@@ -295,7 +295,8 @@ static void vmlab_check_caches(struct vmlab_check *c, struct vmlab_pool *pool)
 
 /* --- leaves -------------------------------------------------------------- */
 
-static void vmlab_check_name_frame(struct vmlab_check *c, struct vmlab_frame *frame,
+/* Return: whether this is the first slot that names it. */
+static bool vmlab_check_name_frame(struct vmlab_check *c, struct vmlab_frame *frame,
 				   struct vmlab_lineage *lineage, u64 pgoff)
 {
 	u32 *count = vmlab_check_count(c, frame);
@@ -314,6 +315,7 @@ static void vmlab_check_name_frame(struct vmlab_check *c, struct vmlab_frame *fr
 				  "lineage %llu page %llu names pfn %#lx, which says page %llu",
 				  lineage->id, pgoff, frame->pfn, frame->pgoff);
 	}
+	return count && *count == 1;
 }
 
 static void vmlab_check_leaf_frame(struct vmlab_check *c, struct vmlab_leaf *leaf)
@@ -328,11 +330,12 @@ static void vmlab_check_leaf_frame(struct vmlab_check *c, struct vmlab_leaf *lea
 		++*count;
 }
 
-/* Return: frames that the leaf accounts for, its own included. */
+/* Return: frames that the leaf accounts for, its own included; shared ones but once. */
 static u64 vmlab_check_leaf(struct vmlab_check *c, struct vmlab_lineage *lineage,
 			    struct vmlab_leaf *leaf)
 {
 	unsigned int present = 0, swapped = 0, pinned = 0, locked = 0, i;
+	u64 frames = 1;
 
 	c->nr_leaves++;
 	c->nr_owners += leaf->owners;
@@ -346,7 +349,8 @@ static u64 vmlab_check_leaf(struct vmlab_check *c, struct vmlab_lineage *lineage
 			vmlab_check_name_entry(c, vmlab_word_entry(word), lineage, pgoff);
 		} else if (vmlab_word_is_frame(word)) {
 			present++;
-			vmlab_check_name_frame(c, vmlab_word_frame(word), lineage, pgoff);
+			frames += vmlab_check_name_frame(c, vmlab_word_frame(word), lineage,
+							 pgoff);
 		}
 		pinned += !!(word & VMLAB_SLOT_PINNED);
 		locked += !!(word & VMLAB_SLOT_LOCKED);
@@ -364,7 +368,7 @@ static u64 vmlab_check_leaf(struct vmlab_check *c, struct vmlab_lineage *lineage
 			  leaf->dead ? ", dead" : "", leaf->frozen ? ", frozen" : "");
 	c->nr_slots += present;
 	c->nr_swapped += swapped;
-	return present + 1;
+	return frames;
 }
 
 /* Frozen, so the lists stand still. */
