@@ -17,6 +17,7 @@
 #define VMLAB_WATERMARK_LOW	20	/* tenths of a percent */
 #define VMLAB_WATERMARK_HIGH	40
 #define VMLAB_SWAPPINESS	100	/* dirty and clean pages alike */
+#define VMLAB_ZERO_STOCK	4096	/* 16 MiB */
 /* Rounds of eviction, and swap-ins, that can always be under way. */
 #define VMLAB_MIN_BATCHES	4
 
@@ -197,6 +198,7 @@ static void vmlab_init_fields(struct vmlab *vm)
 	vm->watermark_low = VMLAB_WATERMARK_LOW;
 	vm->watermark_high = VMLAB_WATERMARK_HIGH;
 	vm->swappiness = VMLAB_SWAPPINESS;
+	vm->zero_stock = VMLAB_ZERO_STOCK;
 	vm->oom_policy = VMLAB_OOM_KILL;
 }
 

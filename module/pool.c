@@ -482,6 +482,30 @@ void vmlab_pool_put_stock(struct vmlab_pool *pool, struct vmlab_frame *frame)
 }
 
 /**
+ * vmlab_pool_trim_stock() - give zeroed frames back to their chunks
+ * @pool: the pool
+ * @keep: how many frames may stay in the stock
+ *
+ * Context: vm->activity held for read; does not sleep.
+ * Return: whether there are more to give back.
+ */
+bool vmlab_pool_trim_stock(struct vmlab_pool *pool, unsigned long keep)
+{
+	struct vmlab_frame *frame;
+	unsigned int i;
+	bool more;
+
+	spin_lock(&pool->lock);
+	for (i = 0; i < VMLAB_PCP_MAX && pool->nr_stock > keep; i++) {
+		vmlab_pool_take_zeroed(pool, &frame, 1);
+		vmlab_pool_put(pool, frame);
+	}
+	more = pool->nr_stock > keep;
+	spin_unlock(&pool->lock);
+	return more;
+}
+
+/**
  * vmlab_frame_free_direct() - give a frame back past the per-CPU caches
  * @frame: INFLIGHT; nothing maps it, no slot names it
  *

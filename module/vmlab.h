@@ -383,6 +383,7 @@ enum vmlab_oom_policy {
  * @watermark_low: in tenths of a percent of a node's frames: reclaim begins
  * @watermark_high: likewise: reclaim ends
  * @swappiness:	0 to 200
+ * @zero_stock:	how many frames a node's stock of zeroed ones may hold
  * @oom_policy:	what to do when nothing can be reclaimed
  * @nr_moving:	pages on their way to swap or back: soon there are frames to evict
  * @nr_evicted:	pages evicted: shows those who found none that others did
@@ -413,6 +414,7 @@ struct vmlab {
 	unsigned int		watermark_low;
 	unsigned int		watermark_high;
 	unsigned int		swappiness;
+	unsigned int		zero_stock;
 	enum vmlab_oom_policy	oom_policy;
 	atomic_t		nr_moving;
 	atomic_long_t		nr_evicted;
@@ -558,6 +560,7 @@ void vmlab_frame_commit(struct vmlab_frame *frame, struct vmlab_lineage *lineage
 void vmlab_frame_retire(struct vmlab_frame *frame);
 struct vmlab_frame *vmlab_pool_take_one(struct vmlab_pool *pool);
 void vmlab_pool_put_stock(struct vmlab_pool *pool, struct vmlab_frame *frame);
+bool vmlab_pool_trim_stock(struct vmlab_pool *pool, unsigned long keep);
 void vmlab_chunk_free(struct vmlab_chunk *chunk);
 struct vmlab_chunk *vmlab_chunk_alloc(struct vmlab_pool *pool);
 void vmlab_pool_link_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
@@ -593,6 +596,7 @@ unsigned long vmlab_pool_mb(struct vmlab_pool *pool);
 int vmlab_zero_start(struct vmlab_pool *pool);
 void vmlab_zero_stop(struct vmlab_pool *pool);
 void vmlab_zero_wake(struct vmlab_pool *pool);
+void vmlab_zero_set_stock(struct vmlab *vm, unsigned int max);
 
 /* rmap.c */
 
