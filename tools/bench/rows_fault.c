@@ -86,7 +86,7 @@ static void discard(struct round *round)
 		err = madvise(memory.map, PAGES * PAGE, MADV_DONTNEED);
 	round_end(round, PAGES);
 	if (err)
-		die("discard: %m");
+		die("cannot give memory back: %m");
 	memory_unmap(&memory);
 	memory_close(&memory);
 }
@@ -109,7 +109,7 @@ static void populate(struct round *round)
 		touch(&memory, order, PAGES, true);
 	round_end(round, PAGES);
 	if (err)
-		die("populate: %m");
+		die("cannot get memory: %m");
 	memory_unmap(&memory);
 	memory_close(&memory);
 }

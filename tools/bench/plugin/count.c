@@ -4,9 +4,7 @@
  * benchmark's program sets, and writes them to a file when the machine ends.
  *
  * The marks are no-operations of eight bytes with a number that no compiler uses; see
- * tools/bench/main.c.  It declares of QEMU's plugin interface (version 1, QEMU 4.2 and later)
- * only what it uses, because Debian 12 does not package the header.  It must never change
- * what the guest does.
+ * tools/bench/main.c.  It must never change what the guest does.
  *
  *	-plugin count.so,out=FILE,skip=WINDOWS
  *
@@ -21,27 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXPORT __attribute__((visibility("default")))
-
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-typedef uint64_t qemu_plugin_id_t;
-
-enum { QEMU_PLUGIN_CB_NO_REGS };
-
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t i);
-const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
-					   void (*cb)(qemu_plugin_id_t, struct qemu_plugin_tb *));
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
-					    void (*cb)(unsigned int, void *), int flags,
-					    void *data);
-
-EXPORT int qemu_plugin_version = 1;
-EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv);
+#include "qemu.h"
 
 /* An address of the guest.  Processes share those of user space: only ours runs. */
 struct place {
@@ -122,6 +100,12 @@ static int mark_of(const struct qemu_plugin_insn *insn)
 	return bytes[4];
 }
 
+static void on_execution(struct qemu_plugin_insn *insn, void (*cb)(unsigned int, void *),
+			 void *data)
+{
+	qemu_plugin_register_vcpu_insn_exec_cb(insn, cb, QEMU_PLUGIN_CB_NO_REGS, data);
+}
+
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	size_t i, nr = qemu_plugin_tb_n_insns(tb);
@@ -131,17 +115,13 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 
 		switch (mark_of(insn)) {
 		case 0x61:
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, begin,
-							       QEMU_PLUGIN_CB_NO_REGS, NULL);
+			on_execution(insn, begin, NULL);
 			break;
 		case 0x62:
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, end,
-							       QEMU_PLUGIN_CB_NO_REGS, NULL);
+			on_execution(insn, end, NULL);
 			break;
 		default:
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, executed,
-							       QEMU_PLUGIN_CB_NO_REGS,
-							       place_of(qemu_plugin_insn_vaddr(insn)));
+			on_execution(insn, executed, place_of(qemu_plugin_insn_vaddr(insn)));
 		}
 	}
 }
