@@ -247,7 +247,7 @@ def go(options):
     descriptors += [run.unlinked_file(place, length=size) for size in options.disks]
     paths = [f"/proc/self/fd/{descriptor}" for descriptor in descriptors]
 
-    append = " ".join(options.append)
+    append = " ".join(filter(None, [kernel.parameters, *options.append]))
     guest = run.Guest(os.environ.get("VMLAB_GUEST_CONSOLE"))
     try:
         guest.start(lambda ports: machine.words_for(types.SimpleNamespace(
