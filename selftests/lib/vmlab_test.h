@@ -95,6 +95,8 @@ int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 uint64_t chance(uint64_t *state);
 uint64_t seed(void);
 unsigned int seconds(unsigned int unless_said);
+unsigned int slowness(void);
+bool kernel_is(const char *name);
 double now(void);
 
 /* In the body of a child: say what is wrong and end with status 1. */
