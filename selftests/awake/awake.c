@@ -236,7 +236,7 @@ static int race(void)
 
 	for (i = 0; i < ARRAY_SIZE(done); i++) {
 		init_completion(&done[i]);
-		if (IS_ERR(kthread_run(race_along, &done[i], "awake-race")))
+		if (IS_ERR(kthread_run(race_along, &done[i], "awake-along")))
 			complete(&done[i]);
 	}
 	for (i = 0; i < ARRAY_SIZE(done); i++)

@@ -194,10 +194,6 @@ unsigned int slowness(void)
 	return said && atoi(said) > 0 ? (unsigned int)atoi(said) : 1;
 }
 
-/* The programs are linked so that the harness's limits for each test come here. */
-unsigned int __real_alarm(unsigned int seconds);
-unsigned int __wrap_alarm(unsigned int seconds);
-
 unsigned int __wrap_alarm(unsigned int seconds)
 {
 	return __real_alarm(seconds * slowness());

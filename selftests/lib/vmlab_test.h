@@ -98,6 +98,9 @@ unsigned int seconds(unsigned int unless_said);
 unsigned int slowness(void);
 bool kernel_is(const char *name);
 double now(void);
+/* The programs are linked so that the harness's limits for each test come to the wrap. */
+unsigned int __real_alarm(unsigned int seconds);
+unsigned int __wrap_alarm(unsigned int seconds);
 
 /* In the body of a child: say what is wrong and end with status 1. */
 #define CHECK(condition) do {							\
