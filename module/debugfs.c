@@ -932,6 +932,7 @@ void vmlab_debugfs_create(struct vmlab *vm)
 	for (i = 0; i < ARRAY_SIZE(vmlab_files); i++)
 		debugfs_create_file(vmlab_files[i].name, vmlab_files[i].mode,
 				    vm->debugfs, vm, vmlab_files[i].fops);
+	vmlab_inject_debugfs(vm, vm->debugfs);
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
 		if (vm->pools[nid])
 			vmlab_debugfs_add_pool(vm->pools[nid]);

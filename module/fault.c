@@ -72,6 +72,8 @@ static int vmlab_fault_prepare_tables(struct vmlab_fault *f)
 {
 	if (likely(!pmd_none(READ_ONCE(*f->vmf->pmd))))
 		return 0;
+	if (vmlab_should_fail(f->obj->vm, VMLAB_INJECT_table))
+		return -ENOMEM;
 	return apply_to_page_range(f->vmf->vma->vm_mm, f->addr, PAGE_SIZE, NULL, NULL);
 }
 
@@ -627,8 +629,10 @@ out:
  */
 struct vmlab_region *vmlab_region_create(struct vmlab_object *obj)
 {
-	struct vmlab_region *region = kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
+	struct vmlab_region *region;
 
+	region = vmlab_should_fail(obj->vm, VMLAB_INJECT_region) ? NULL :
+		 kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
 	if (!region)
 		return NULL;
 	kref_init(&region->ref);

@@ -116,6 +116,8 @@ int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff)
 	unsigned long index = pgoff >> VMLAB_LEAF_SHIFT;
 	void *entry = xa_load(&obj->leaves, index);
 
+	if (!entry && vmlab_should_fail(obj->vm, VMLAB_INJECT_xarray))
+		return -ENOMEM;
 	if (!entry)
 		entry = xa_cmpxchg(&obj->leaves, index, NULL, VMLAB_LEAF_ZERO_MARK,
 				   GFP_KERNEL_ACCOUNT);
@@ -160,9 +162,11 @@ static int vmlab_leaf_try_publish(struct vmlab_object *obj, struct vmlab_leaf *l
 	for (i = 0; entry && i < VMLAB_LEAF_SLOTS; i++)
 		leaf->words[i] = VMLAB_SLOT_ZERO;
 	/* Reserve, as xa_reserve() does: the store below cannot fail then. */
-	err = xa_err(__xa_cmpxchg(ranges, leaf->index, NULL, XA_ZERO_ENTRY, GFP_NOWAIT));
+	err = vmlab_should_fail(obj->vm, VMLAB_INJECT_xarray) ? -ENOMEM :
+	      xa_err(__xa_cmpxchg(ranges, leaf->index, NULL, XA_ZERO_ENTRY, GFP_NOWAIT));
 	if (!err)
-		err = xa_err(__xa_store(&obj->leaves, leaf->index, leaf, GFP_NOWAIT));
+		err = vmlab_should_fail(obj->vm, VMLAB_INJECT_xarray) ? -ENOMEM :
+		      xa_err(__xa_store(&obj->leaves, leaf->index, leaf, GFP_NOWAIT));
 	if (err) {
 		err = -EAGAIN;
 		goto unlock;
@@ -175,15 +179,22 @@ unlock:
 	return err;
 }
 
+static int vmlab_leaf_reserve(struct xarray *leaves, struct vmlab_leaf *leaf)
+{
+	if (vmlab_should_fail(leaf->object->vm, VMLAB_INJECT_xarray))
+		return -ENOMEM;
+	return xa_reserve(leaves, leaf->index, GFP_KERNEL_ACCOUNT);
+}
+
 /* Publishes a new leaf; -EEXIST when another was faster. */
 static int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
 {
 	int err;
 
 	for (;;) {
-		err = xa_reserve(&obj->lineage->leaves, leaf->index, GFP_KERNEL_ACCOUNT);
+		err = vmlab_leaf_reserve(&obj->lineage->leaves, leaf);
 		if (!err)
-			err = xa_reserve(&obj->leaves, leaf->index, GFP_KERNEL_ACCOUNT);
+			err = vmlab_leaf_reserve(&obj->leaves, leaf);
 		/* An old leaf's entry may have held the place, and gone with it: again. */
 		if (!err)
 			err = vmlab_leaf_try_publish(obj, leaf);
@@ -225,7 +236,8 @@ int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 	struct vmlab_leaf *leaf;
 	int err;
 
-	leaf = kmem_cache_zalloc(vmlab_leaf_cache, GFP_KERNEL);
+	leaf = vmlab_should_fail(obj->vm, VMLAB_INJECT_leaf) ? NULL :
+	       kmem_cache_zalloc(vmlab_leaf_cache, GFP_KERNEL);
 	if (!leaf) {
 		vmlab_count(obj->vm, alloc_fail, 1);
 		return -ENOMEM;

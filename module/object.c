@@ -23,7 +23,8 @@ static struct vmlab_lineage *vmlab_lineage_create(struct vmlab *vm, u64 id)
 	struct vmlab_lineage *lineage;
 	int err = -ENOMEM;
 
-	lineage = kzalloc(sizeof(*lineage), GFP_KERNEL_ACCOUNT);
+	lineage = vmlab_should_fail(vm, VMLAB_INJECT_object) ? NULL :
+		  kzalloc(sizeof(*lineage), GFP_KERNEL_ACCOUNT);
 	if (!lineage)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&lineage->ref);
@@ -36,7 +37,8 @@ static struct vmlab_lineage *vmlab_lineage_create(struct vmlab *vm, u64 id)
 		err = PTR_ERR(lineage->inode);
 		goto free;
 	}
-	err = xa_err(xa_store(&vm->lineages, id, lineage, GFP_KERNEL_ACCOUNT));
+	err = vmlab_should_fail(vm, VMLAB_INJECT_xarray) ? -ENOMEM :
+	      xa_err(xa_store(&vm->lineages, id, lineage, GFP_KERNEL_ACCOUNT));
 	if (err)
 		goto put_inode;
 	return lineage;
@@ -148,7 +150,8 @@ struct vmlab_object *vmlab_object_create(struct vmlab *vm)
 	struct vmlab_object *obj;
 	int err;
 
-	obj = kzalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
+	obj = vmlab_should_fail(vm, VMLAB_INJECT_object) ? NULL :
+	      kzalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
 	if (!obj)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&obj->ref);
@@ -165,7 +168,8 @@ struct vmlab_object *vmlab_object_create(struct vmlab *vm)
 		err = PTR_ERR(obj->lineage);
 		goto free;
 	}
-	err = xa_err(xa_store(&vm->objects, obj->id, obj, GFP_KERNEL_ACCOUNT));
+	err = vmlab_should_fail(vm, VMLAB_INJECT_xarray) ? -ENOMEM :
+	      xa_err(xa_store(&vm->objects, obj->id, obj, GFP_KERNEL_ACCOUNT));
 	if (err)
 		goto put_lineage;
 	vmlab_debugfs_add_object(obj);

@@ -45,7 +45,7 @@ static void vmlab_chunk_free_pieces(struct vmlab_chunk *chunk, unsigned int nr)
  * __GFP_COMP: should a block driver ever take a reference on a page that it
  * writes out, it gets the head's, instead of raising a tail's from zero.
  */
-static bool vmlab_chunk_alloc_pieces(struct vmlab_chunk *chunk, int nid)
+static bool vmlab_chunk_alloc_pieces(struct vmlab_chunk *chunk, struct vmlab_pool *pool)
 {
 	gfp_t gfp = GFP_KERNEL | __GFP_THISNODE | __GFP_NOWARN | __GFP_NORETRY |
 		    __GFP_COMP;
@@ -53,7 +53,8 @@ static bool vmlab_chunk_alloc_pieces(struct vmlab_chunk *chunk, int nid)
 	struct page *page;
 
 	for (i = 0; i < VMLAB_CHUNK_FRAMES; i += 1U << chunk->order) {
-		page = alloc_pages_node(nid, gfp, chunk->order);
+		page = vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk) ? NULL :
+		       alloc_pages_node(pool->nid, gfp, chunk->order);
 		if (!page) {
 			vmlab_chunk_free_pieces(chunk, i);
 			return false;
@@ -82,15 +83,16 @@ struct vmlab_chunk *vmlab_chunk_alloc(struct vmlab_pool *pool)
 
 	if (!vmlab_machine_has_room())
 		return NULL;
-	chunk = kzalloc_node(sizeof(*chunk), GFP_KERNEL, pool->nid);
-	frames = kvmalloc_node(VMLAB_CHUNK_FRAMES * sizeof(*frames), GFP_KERNEL,
-			       pool->nid);
+	chunk = vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk) ? NULL :
+		kzalloc_node(sizeof(*chunk), GFP_KERNEL, pool->nid);
+	frames = vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk) ? NULL :
+		 kvmalloc_node(VMLAB_CHUNK_FRAMES * sizeof(*frames), GFP_KERNEL, pool->nid);
 	if (!chunk || !frames)
 		goto err;
 	chunk->frames = frames;
 	for (i = 0; i < ARRAY_SIZE(vmlab_chunk_orders); i++) {
 		chunk->order = vmlab_chunk_orders[i];
-		if (vmlab_chunk_alloc_pieces(chunk, pool->nid)) {
+		if (vmlab_chunk_alloc_pieces(chunk, pool)) {
 			vmlab_chunk_init(chunk, pool, frames, chunk->order);
 			return chunk;
 		}
@@ -165,6 +167,8 @@ unsigned int vmlab_pool_add_chunks(struct vmlab_pool *pool, unsigned int nr)
 	struct vmlab_chunk **chunks, **old;
 	unsigned int added = 0, i;
 
+	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk))
+		return 0;
 	chunks = kvmalloc_array(pool->nr_chunks + nr, sizeof(*chunks), GFP_KERNEL);
 	if (!chunks)
 		return 0;
@@ -371,9 +375,12 @@ static void vmlab_frame_zero(struct vmlab *vm, struct vmlab_frame *frame)
 unsigned int vmlab_frame_alloc_bulk(struct vmlab_pool *pool, unsigned int flags,
 				    struct vmlab_frame **frames, unsigned int nr)
 {
-	struct vmlab_pcp *pcp = get_cpu_ptr(pool->pcp);
 	unsigned int got = 0, i;
+	struct vmlab_pcp *pcp;
 
+	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_frame))
+		return 0;
+	pcp = get_cpu_ptr(pool->pcp);
 	while (got < nr) {
 		struct vmlab_frame *frame;
 

@@ -89,7 +89,8 @@ int vmlab_residency(struct vmlab_object *obj, u64 first, u64 nr, u32 __user *vec
 
 	if (!nr)
 		return 0;
-	r = kvmalloc(sizeof(*r), GFP_KERNEL);
+	r = vmlab_should_fail(obj->vm, VMLAB_INJECT_call) ? NULL :
+	    kvmalloc(sizeof(*r), GFP_KERNEL);
 	if (!r)
 		return -ENOMEM;
 	while (nr && !err) {

@@ -94,7 +94,7 @@ static void vmlab_swap_end_io(struct bio *bio)
 	struct vmlab_swap_batch *batch = sbio->batch;
 	unsigned int i;
 
-	if (bio->bi_status)
+	if (bio->bi_status || vmlab_should_fail(batch->vm, VMLAB_INJECT_io))
 		for (i = sbio->first; i < sbio->first + sbio->nr; i++)
 			batch->io[i].error = -EIO;
 	bio_put(bio);
@@ -121,6 +121,12 @@ static void vmlab_swap_submit_run(struct vmlab_swap_batch *batch, unsigned int f
 	struct bio *bio;
 	unsigned int i;
 
+	/* It never really fails, having a reserve.  If it did: vmlab_swap_retry() needs none. */
+	if (vmlab_should_fail(batch->vm, VMLAB_INJECT_bio)) {
+		for (i = first; i < first + nr; i++)
+			batch->io[i].error = -EIO;
+		return;
+	}
 	bio = bio_alloc_bioset(vmlab_swap_bdev(batch->vm, entry), nr,
 			       batch->write ? REQ_OP_WRITE | REQ_SWAP :
 					      REQ_OP_READ | REQ_SYNC,
@@ -220,6 +226,8 @@ static void vmlab_swap_retry(struct vmlab_swap_batch *batch, struct vmlab_swap_i
 		opf |= REQ_OP_READ;
 		vmlab_count(batch->vm, swap_in_bio, 1);
 	}
+	if (vmlab_should_fail(batch->vm, VMLAB_INJECT_io))
+		return;
 	if (!vmlab_swap_rw_page(vmlab_swap_bdev(batch->vm, io->entry),
 				vmlab_frame_page(io->frame),
 				vmlab_swap_entry_offset(io->entry), opf))

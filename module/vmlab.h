@@ -29,6 +29,7 @@
  *   swap_io.c   bios, plugging, checksums
  *   swapin.c    brings pages back, reads ahead
  *   oom.c       when nothing can be reclaimed
+ *   inject.c    makes allocations and I/O fail on demand
  *   numa.c      which node a frame comes from, and its statistics
  *   stats.c     per-CPU counters
  *   debugfs.c   shows and sets; verify.c checks the books
@@ -89,6 +90,7 @@
 
 #include "compat.h"
 #include "frame.h"
+#include "inject.h"
 #include "policy.h"
 #include "stats.h"
 #include "swap.h"
@@ -397,6 +399,7 @@ enum vmlab_oom_policy {
  * @resize_mutex: one resize at a time
  * @cpuhp:	for CPU hotplug
  * @debugfs:	its directory
+ * @inject:	inject.c's own
  */
 struct vmlab {
 	struct percpu_rw_semaphore activity;
@@ -428,6 +431,7 @@ struct vmlab {
 	struct hlist_node	cpuhp;
 	struct dentry		*debugfs;
 	unsigned int		broken_law;	/* verify.c: broken on purpose; 0: none */
+	struct vmlab_inject	inject;
 };
 
 /* instance.c */
