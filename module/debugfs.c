@@ -638,7 +638,7 @@ static u8 vmlab_word_shown(unsigned long word)
 	if (vmlab_word_is_swap(word))
 		state = VMLAB_SHOWN_SWAPPED;
 	else if (vmlab_word_is_frame(word))
-		state = vmlab_word_frame(word)->flags & VMLAB_FRAME_DIRTY ?
+		state = READ_ONCE(vmlab_word_frame(word)->flags) & VMLAB_FRAME_DIRTY ?
 			VMLAB_SHOWN_RESIDENT | VMLAB_SHOWN_DIRTY : VMLAB_SHOWN_RESIDENT;
 	else if (word & VMLAB_SLOT_ZERO)
 		state = VMLAB_SHOWN_ZERO;

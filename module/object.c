@@ -285,7 +285,7 @@ static void vmlab_leaf_usage(struct vmlab_leaf *leaf, struct vmlab_usage *usage)
 		unsigned long word = leaf->words[i];
 
 		if (vmlab_word_is_frame(word) &&
-		    (vmlab_word_frame(word)->flags & VMLAB_FRAME_DIRTY))
+		    (READ_ONCE(vmlab_word_frame(word)->flags) & VMLAB_FRAME_DIRTY))
 			usage->dirty++;
 	}
 out:
