@@ -43,6 +43,22 @@ check-selftests: ## Run the selftests in guests; KERNELS="6.1 6.12", TESTS="faul
 check-dkms: ## Run dkms add, build, install and remove in a throw-away place
 	@tools/check/run dkms
 
+.PHONY: check-debug
+check-debug: ## Run the selftests on a kernel with KASAN, lockdep, kmemleak and more (first build: 30 min)
+	@tools/check/run debug
+
+.PHONY: check-kcsan
+check-kcsan: ## Run the selftests on a kernel that looks for data races
+	@tools/check/run kcsan
+
+.PHONY: check-all
+check-all: ## Run check, check-debug, check-kcsan and, where it exists, check-mutants
+	@tools/check/run everything
+
+.PHONY: coverage
+coverage: ## Show which lines of the module the selftests run, and which not: build/coverage/
+	@tools/check/run coverage
+
 .PHONY: demo
 demo: ## Run memtester on memory that pages to a disk, in a guest, and show what happened
 	@tools/demo/run

@@ -88,7 +88,8 @@ int vmlab_clone_leaves(struct vmlab_object *from, struct vmlab_object *to, u64 f
 		if (xa_load(&to->leaves, index))
 			continue;
 		/* Before there is an owner more, which a failure would have to take back. */
-		err = xa_reserve(&to->leaves, index, GFP_KERNEL_ACCOUNT);
+		err = vmlab_should_fail(from->vm, VMLAB_INJECT_xarray) ? -ENOMEM :
+		      xa_reserve(&to->leaves, index, GFP_KERNEL_ACCOUNT);
 		if (err)
 			break;
 		if (vmlab_clone_own(from, to, index))

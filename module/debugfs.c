@@ -324,6 +324,29 @@ static ssize_t vmlab_swappiness_write(struct file *file, const char __user *from
 
 VMLAB_RW_FILE(vmlab_swappiness);
 
+static int vmlab_zero_stock_show(struct seq_file *m, void *unused)
+{
+	struct vmlab *vm = m->private;
+
+	seq_printf(m, "%u\n", READ_ONCE(vm->zero_stock));
+	return 0;
+}
+
+static ssize_t vmlab_zero_stock_write(struct file *file, const char __user *from,
+				      size_t count, loff_t *pos)
+{
+	unsigned int value;
+	int err;
+
+	err = kstrtouint_from_user(from, count, 0, &value);
+	if (err)
+		return err;
+	vmlab_zero_set_stock(vmlab_file_private(file), value);
+	return count;
+}
+
+VMLAB_RW_FILE(vmlab_zero_stock);
+
 /* The threads look at the marks only when they are woken. */
 static void vmlab_watermarks_changed(struct vmlab *vm)
 {
@@ -622,7 +645,7 @@ static u8 vmlab_word_shown(unsigned long word)
 	if (vmlab_word_is_swap(word))
 		state = VMLAB_SHOWN_SWAPPED;
 	else if (vmlab_word_is_frame(word))
-		state = vmlab_word_frame(word)->flags & VMLAB_FRAME_DIRTY ?
+		state = READ_ONCE(vmlab_word_frame(word)->flags) & VMLAB_FRAME_DIRTY ?
 			VMLAB_SHOWN_RESIDENT | VMLAB_SHOWN_DIRTY : VMLAB_SHOWN_RESIDENT;
 	else if (word & VMLAB_SLOT_ZERO)
 		state = VMLAB_SHOWN_ZERO;
@@ -814,6 +837,7 @@ static const struct {
 	{ "policy",		0600, &vmlab_policy_file_fops },
 	{ "oom",		0600, &vmlab_oom_fops },
 	{ "swappiness",		0600, &vmlab_swappiness_fops },
+	{ "zero_stock",		0600, &vmlab_zero_stock_fops },
 	{ "watermark_low",	0600, &vmlab_watermark_low_fops },
 	{ "watermark_high",	0600, &vmlab_watermark_high_fops },
 	{ "swap",		0600, &vmlab_swap_file_fops },
@@ -915,6 +939,7 @@ void vmlab_debugfs_create(struct vmlab *vm)
 	for (i = 0; i < ARRAY_SIZE(vmlab_files); i++)
 		debugfs_create_file(vmlab_files[i].name, vmlab_files[i].mode,
 				    vm->debugfs, vm, vmlab_files[i].fops);
+	vmlab_inject_debugfs(vm, vm->debugfs);
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
 		if (vm->pools[nid])
 			vmlab_debugfs_add_pool(vm->pools[nid]);

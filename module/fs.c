@@ -68,8 +68,10 @@ void vmlab_fs_unmount(struct vmlab *vm)
  */
 struct inode *vmlab_fs_inode(struct vmlab *vm, u64 ino)
 {
-	struct inode *inode = alloc_anon_inode(vm->mnt->mnt_sb);
+	struct inode *inode;
 
+	inode = vmlab_should_fail(vm, VMLAB_INJECT_object) ? ERR_PTR(-ENOMEM) :
+		alloc_anon_inode(vm->mnt->mnt_sb);
 	if (!IS_ERR(inode))
 		inode->i_ino = ino;
 	return inode;

@@ -17,6 +17,7 @@
 #define VMLAB_WATERMARK_LOW	20	/* tenths of a percent */
 #define VMLAB_WATERMARK_HIGH	40
 #define VMLAB_SWAPPINESS	100	/* dirty and clean pages alike */
+#define VMLAB_ZERO_STOCK	4096	/* 16 MiB */
 /* Rounds of eviction, and swap-ins, that can always be under way. */
 #define VMLAB_MIN_BATCHES	4
 
@@ -187,6 +188,7 @@ static void vmlab_init_fields(struct vmlab *vm)
 	static struct lock_class_key slot_key;
 	unsigned int i;
 
+	vmlab_inject_init(vm);
 	xa_init(&vm->lineages);
 	xa_init(&vm->objects);
 	mutex_init(&vm->swap_mutex);
@@ -197,6 +199,7 @@ static void vmlab_init_fields(struct vmlab *vm)
 	vm->watermark_low = VMLAB_WATERMARK_LOW;
 	vm->watermark_high = VMLAB_WATERMARK_HIGH;
 	vm->swappiness = VMLAB_SWAPPINESS;
+	vm->zero_stock = VMLAB_ZERO_STOCK;
 	vm->oom_policy = VMLAB_OOM_KILL;
 }
 
@@ -208,6 +211,21 @@ static const struct vmlab_policy_ops *vmlab_find_policy_param(const char *name)
 	if (!ops)
 		pr_err("policy=%s: no such replacement policy; there are clock and fifo\n", name);
 	return ops;
+}
+
+/* For the reserves of vm->batches and vm->swapins, which make up for what fails here. */
+static void *vmlab_batch_kmalloc(gfp_t gfp, void *vm)
+{
+	if (vmlab_should_fail(vm, VMLAB_INJECT_batch))
+		return NULL;
+	return kmalloc(sizeof(struct vmlab_batch), gfp);
+}
+
+static void *vmlab_swapin_kmalloc(gfp_t gfp, void *vm)
+{
+	if (vmlab_should_fail(vm, VMLAB_INJECT_swapin))
+		return NULL;
+	return kmalloc(sizeof(struct vmlab_swapin), gfp);
 }
 
 /**
@@ -233,9 +251,8 @@ struct vmlab *vmlab_create(const struct vmlab_params *params)
 	if (percpu_init_rwsem(&vm->activity))
 		goto free;
 	vm->stats = alloc_percpu(struct vmlab_stats);
-	vm->batches = mempool_create_kmalloc_pool(VMLAB_MIN_BATCHES, sizeof(struct vmlab_batch));
-	vm->swapins = mempool_create_kmalloc_pool(VMLAB_MIN_BATCHES,
-						  sizeof(struct vmlab_swapin));
+	vm->batches = mempool_create(VMLAB_MIN_BATCHES, vmlab_batch_kmalloc, mempool_kfree, vm);
+	vm->swapins = mempool_create(VMLAB_MIN_BATCHES, vmlab_swapin_kmalloc, mempool_kfree, vm);
 	if (!vm->stats || !vm->batches || !vm->swapins)
 		goto free_memory;
 	err = vmlab_fs_mount(vm);
@@ -296,6 +313,7 @@ free:
 void vmlab_destroy(struct vmlab *vm)
 {
 	vmlab_debugfs_remove(vm);
+	vmlab_inject_exit(vm);
 	vmlab_stop_threads(vm);
 	cpuhp_state_remove_instance_nocalls(vmlab_cpuhp_state, &vm->cpuhp);
 	vmlab_policy_switch(vm, NULL);

@@ -24,6 +24,7 @@
  * slot.
  */
 #define VMLAB_LEAF_ZERO_MARK	xa_mk_value(1)
+#define VMLAB_MARKS_AT_ONCE	1024
 
 static struct kmem_cache *vmlab_leaf_cache;
 
@@ -78,9 +79,14 @@ u64 vmlab_slot_pgoff(const struct vmlab_slot *slot)
  */
 struct vmlab_leaf *vmlab_leaf_lookup(struct vmlab_object *obj, u64 pgoff)
 {
-	void *entry = xa_load(&obj->leaves, pgoff >> VMLAB_LEAF_SHIFT);
+	XA_STATE(xas, &obj->leaves, pgoff >> VMLAB_LEAF_SHIFT);
+	void *entry;
 
-	return xa_is_value(entry) ? NULL : entry;
+	/* As xa_load(), which each fault would pay for taking RCU once more. */
+	do {
+		entry = xas_load(&xas);
+	} while (xas_retry(&xas, entry));
+	return xa_is_value(entry) || xa_is_zero(entry) ? NULL : entry;
 }
 
 /**
@@ -89,20 +95,28 @@ struct vmlab_leaf *vmlab_leaf_lookup(struct vmlab_object *obj, u64 pgoff)
  * @index: in: where to begin; out: the leaf's index
  * @last: where to end
  *
- * Context: rcu_read_lock() held.  Check leaf->dead under leaf->lock.
+ * Context: rcu_read_lock() held, once and over nothing that was looked up before: it is
+ * let go in between.  May sleep.  Check leaf->dead under leaf->lock.
  * Return: the leaf, or NULL.
  */
 struct vmlab_leaf *vmlab_leaf_next(struct vmlab_object *obj, u64 *index, u64 last)
 {
 	unsigned long i = *index;
+	unsigned int marks = 0;
 	void *entry;
 
 	for (entry = xa_find(&obj->leaves, &i, last, XA_PRESENT); entry;
 	     entry = xa_find_after(&obj->leaves, &i, last, XA_PRESENT)) {
-		if (xa_is_value(entry))
-			continue;
-		*index = i;
-		return entry;
+		if (!xa_is_value(entry)) {
+			*index = i;
+			return entry;
+		}
+		/* A program that looked everywhere leaves millions of marks. */
+		if (++marks % VMLAB_MARKS_AT_ONCE == 0) {
+			rcu_read_unlock();
+			cond_resched();
+			rcu_read_lock();
+		}
 	}
 	return NULL;
 }
@@ -121,6 +135,8 @@ int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff)
 	unsigned long index = pgoff >> VMLAB_LEAF_SHIFT;
 	void *entry = xa_load(&obj->leaves, index);
 
+	if (!entry && vmlab_should_fail(obj->vm, VMLAB_INJECT_xarray))
+		return -ENOMEM;
 	if (!entry)
 		entry = xa_cmpxchg(&obj->leaves, index, NULL, VMLAB_LEAF_ZERO_MARK,
 				   GFP_KERNEL_ACCOUNT);
@@ -165,9 +181,11 @@ static int vmlab_leaf_try_publish(struct vmlab_object *obj, struct vmlab_leaf *l
 	for (i = 0; entry && i < VMLAB_LEAF_SLOTS; i++)
 		leaf->words[i] = VMLAB_SLOT_ZERO;
 	/* Reserve, as xa_reserve() does: the store below cannot fail then. */
-	err = xa_err(__xa_cmpxchg(ranges, leaf->index, NULL, XA_ZERO_ENTRY, GFP_NOWAIT));
+	err = vmlab_should_fail(obj->vm, VMLAB_INJECT_xarray) ? -ENOMEM :
+	      xa_err(__xa_cmpxchg(ranges, leaf->index, NULL, XA_ZERO_ENTRY, GFP_NOWAIT));
 	if (!err)
-		err = xa_err(__xa_store(&obj->leaves, leaf->index, leaf, GFP_NOWAIT));
+		err = vmlab_should_fail(obj->vm, VMLAB_INJECT_xarray) ? -ENOMEM :
+		      xa_err(__xa_store(&obj->leaves, leaf->index, leaf, GFP_NOWAIT));
 	if (err) {
 		err = -EAGAIN;
 		goto unlock;
@@ -179,15 +197,22 @@ unlock:
 	return err;
 }
 
+static int vmlab_leaf_reserve(struct xarray *leaves, struct vmlab_leaf *leaf)
+{
+	if (vmlab_should_fail(leaf->lineage->vm, VMLAB_INJECT_xarray))
+		return -ENOMEM;
+	return xa_reserve(leaves, leaf->index, GFP_KERNEL_ACCOUNT);
+}
+
 /* Publishes a new leaf; -EEXIST when another was faster. */
 static int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
 {
 	int err;
 
 	for (;;) {
-		err = xa_reserve(&obj->lineage->leaves, leaf->index, GFP_KERNEL_ACCOUNT);
+		err = vmlab_leaf_reserve(&obj->lineage->leaves, leaf);
 		if (!err)
-			err = xa_reserve(&obj->leaves, leaf->index, GFP_KERNEL_ACCOUNT);
+			err = vmlab_leaf_reserve(&obj->leaves, leaf);
 		/* An old leaf's entry may have held the place, and gone with it: again. */
 		if (!err)
 			err = vmlab_leaf_try_publish(obj, leaf);
@@ -212,8 +237,10 @@ static int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
 struct vmlab_leaf *vmlab_leaf_alloc(struct vmlab_lineage *lineage, u64 index,
 				    struct vmlab_frame *frame)
 {
-	struct vmlab_leaf *leaf = kmem_cache_zalloc(vmlab_leaf_cache, GFP_KERNEL);
+	struct vmlab_leaf *leaf;
 
+	leaf = vmlab_should_fail(lineage->vm, VMLAB_INJECT_leaf) ? NULL :
+	       kmem_cache_zalloc(vmlab_leaf_cache, GFP_KERNEL);
 	if (!leaf) {
 		vmlab_count(lineage->vm, alloc_fail, 1);
 		return NULL;
@@ -502,6 +529,16 @@ static void vmlab_slot_set_locked(struct vmlab_leaf *leaf, unsigned int index,
 	leaf->nr_locked++;
 }
 
+/* leaf->lock held. */
+static __always_inline bool __vmlab_slot_trylock(struct vmlab_leaf *leaf, unsigned int index,
+						 struct vmlab_slot *slot)
+{
+	if (leaf->frozen || (leaf->words[index] & VMLAB_SLOT_LOCKED))
+		return false;
+	vmlab_slot_set_locked(leaf, index, slot);
+	return true;
+}
+
 /**
  * vmlab_slot_trylock_in() - lock a slot of a leaf already found, if it is free
  * @leaf: the leaf, kept by RCU or by another locked slot
@@ -514,44 +551,12 @@ static void vmlab_slot_set_locked(struct vmlab_leaf *leaf, unsigned int index,
 bool vmlab_slot_trylock_in(struct vmlab_leaf *leaf, unsigned int index,
 			   struct vmlab_slot *slot)
 {
-	bool locked = false;
+	bool locked;
 
 	spin_lock(&leaf->lock);
-	if (!leaf->dead && !leaf->frozen && !(leaf->words[index] & VMLAB_SLOT_LOCKED)) {
-		vmlab_slot_set_locked(leaf, index, slot);
-		locked = true;
-	}
+	locked = !leaf->dead && __vmlab_slot_trylock(leaf, index, slot);
 	spin_unlock(&leaf->lock);
 	return locked;
-}
-
-enum vmlab_slot_try {
-	VMLAB_SLOT_LOCKED_NOW,
-	VMLAB_SLOT_BUSY,
-	VMLAB_SLOT_NO_LEAF,
-	VMLAB_SLOT_MOVED,	/* the object has another leaf by now */
-};
-
-/* RCU. */
-static enum vmlab_slot_try vmlab_slot_try(struct vmlab_object *obj, u64 pgoff,
-					  struct vmlab_slot *slot)
-{
-	unsigned long seq = smp_load_acquire(&obj->leaf_seq);
-	struct vmlab_leaf *leaf = vmlab_leaf_lookup(obj, pgoff);
-	unsigned int index = vmlab_slot_index(pgoff);
-	enum vmlab_slot_try ret = VMLAB_SLOT_BUSY;
-
-	if (!leaf)
-		return VMLAB_SLOT_NO_LEAF;
-	spin_lock(&leaf->lock);
-	if (leaf->dead || READ_ONCE(obj->leaf_seq) != seq) {
-		ret = VMLAB_SLOT_MOVED;
-	} else if (!leaf->frozen && !(leaf->words[index] & VMLAB_SLOT_LOCKED)) {
-		vmlab_slot_set_locked(leaf, index, slot);
-		ret = VMLAB_SLOT_LOCKED_NOW;
-	}
-	spin_unlock(&leaf->lock);
-	return ret;
 }
 
 /**
@@ -579,41 +584,65 @@ unsigned int vmlab_slot_trylock_holes(struct vmlab_leaf *leaf, unsigned int inde
 }
 
 /**
+ * vmlab_slot_trylock() - lock the slot of a page, if it is free
+ * @obj: the object
+ * @pgoff: the page's index
+ * @slot: out: the locked slot
+ *
+ * Context: any but interrupts; does not sleep.
+ * Return: 0, -ENOENT when the page has no leaf, -EAGAIN.
+ */
+int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot)
+{
+	struct vmlab_leaf *leaf;
+	unsigned long seq;
+	int err;
+
+	rcu_read_lock();
+again:
+	seq = smp_load_acquire(&obj->leaf_seq);
+	leaf = vmlab_leaf_lookup(obj, pgoff);
+	if (unlikely(!leaf)) {
+		rcu_read_unlock();
+		return -ENOENT;
+	}
+	spin_lock(&leaf->lock);
+	/* Has the object another one by now, or none? */
+	if (unlikely(leaf->dead || READ_ONCE(obj->leaf_seq) != seq)) {
+		spin_unlock(&leaf->lock);
+		cpu_relax();
+		goto again;
+	}
+	err = __vmlab_slot_trylock(leaf, vmlab_slot_index(pgoff), slot) ? 0 : -EAGAIN;
+	spin_unlock(&leaf->lock);
+	rcu_read_unlock();
+	return err;
+}
+
+/**
  * vmlab_slot_lock() - lock the slot of a page
  * @obj: the object
  * @pgoff: the page's index
- * @how: what to do when it is locked already
+ * @how: what ends the waiting while it is locked already
  * @slot: out: the locked slot
  *
- * Context: waits while no other slot is locked by the caller, unless @how is TRY.
- * Return: 0, -ENOENT when the page has no leaf, -EAGAIN or -EINTR as @how says.
+ * Context: sleeps; no other slot is locked by the caller.
+ * Return: 0, -ENOENT when the page has no leaf, or -EINTR as @how says.
  */
 int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait how,
 		    struct vmlab_slot *slot)
 {
-	enum vmlab_slot_try locked;
 	int err;
 
-	for (;;) {
-		rcu_read_lock();
-		locked = vmlab_slot_try(obj, pgoff, slot);
-		rcu_read_unlock();
-		if (locked == VMLAB_SLOT_NO_LEAF)
-			return -ENOENT;
-		if (locked == VMLAB_SLOT_LOCKED_NOW)
-			break;
-		if (locked == VMLAB_SLOT_MOVED)
-			continue;
-		if (how == VMLAB_SLOT_TRY)
-			return -EAGAIN;
+	while ((err = vmlab_slot_trylock(obj, pgoff, slot)) == -EAGAIN) {
 		err = vmlab_slot_wait(obj, pgoff, how == VMLAB_SLOT_KILLABLE);
 		if (err)
 			return err;
 	}
-	if (how != VMLAB_SLOT_TRY) {
-		slot->tracked = true;
-		lock_map_acquire(&obj->vm->slot_dep_map);
-	}
+	if (err)
+		return err;
+	slot->tracked = true;
+	lock_map_acquire(&obj->vm->slot_dep_map);
 	return 0;
 }
 
@@ -740,7 +769,7 @@ void vmlab_slot_unlock(struct vmlab_slot *slot)
  * @leaf: their leaf
  * @index: the first
  * @nr: how many, all locked by the caller with vmlab_slot_trylock_holes()
- * @words: what they hold from now on; NULL: holes still
+ * @words: the frames that they name from now on; NULL: holes still
  */
 void vmlab_slot_unlock_run(struct vmlab_leaf *leaf, unsigned int index, unsigned int nr,
 			   const unsigned long *words)
@@ -750,8 +779,12 @@ void vmlab_slot_unlock_run(struct vmlab_leaf *leaf, unsigned int index, unsigned
 	if (!nr)
 		return;
 	spin_lock(&leaf->lock);
+	/* They were plain holes: all that changes is what this adds. */
 	for (i = 0; i < nr; i++)
-		vmlab_slot_publish(leaf, index + i, words ? words[i] : 0);
+		leaf->words[index + i] = words ? words[i] : 0;
+	leaf->nr_locked -= nr;
+	if (words)
+		leaf->nr_present += nr;
 	vmlab_leaf_unlock_and_wake(leaf);
 }
 

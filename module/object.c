@@ -23,7 +23,8 @@ static struct vmlab_lineage *vmlab_lineage_create(struct vmlab *vm, u64 id)
 	struct vmlab_lineage *lineage;
 	int err = -ENOMEM;
 
-	lineage = kzalloc(sizeof(*lineage), GFP_KERNEL_ACCOUNT);
+	lineage = vmlab_should_fail(vm, VMLAB_INJECT_object) ? NULL :
+		  kzalloc(sizeof(*lineage), GFP_KERNEL_ACCOUNT);
 	if (!lineage)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&lineage->ref);
@@ -37,7 +38,8 @@ static struct vmlab_lineage *vmlab_lineage_create(struct vmlab *vm, u64 id)
 		err = PTR_ERR(lineage->inode);
 		goto free;
 	}
-	err = xa_err(xa_store(&vm->lineages, id, lineage, GFP_KERNEL_ACCOUNT));
+	err = vmlab_should_fail(vm, VMLAB_INJECT_xarray) ? -ENOMEM :
+	      xa_err(xa_store(&vm->lineages, id, lineage, GFP_KERNEL_ACCOUNT));
 	if (err)
 		goto put_inode;
 	return lineage;
@@ -140,8 +142,10 @@ void vmlab_lineage_uncharge(struct vmlab_lineage *lineage, unsigned long nr)
 
 static struct vmlab_object *vmlab_object_alloc(struct vmlab *vm)
 {
-	struct vmlab_object *obj = kzalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
+	struct vmlab_object *obj;
 
+	obj = vmlab_should_fail(vm, VMLAB_INJECT_object) ? NULL :
+	      kzalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
 	if (!obj)
 		return NULL;
 	kref_init(&obj->ref);
@@ -182,7 +186,8 @@ struct vmlab_object *vmlab_object_create(struct vmlab *vm)
 		err = PTR_ERR(obj->lineage);
 		goto free;
 	}
-	err = xa_err(xa_store(&vm->objects, obj->id, obj, GFP_KERNEL_ACCOUNT));
+	err = vmlab_should_fail(vm, VMLAB_INJECT_xarray) ? -ENOMEM :
+	      xa_err(xa_store(&vm->objects, obj->id, obj, GFP_KERNEL_ACCOUNT));
 	if (err)
 		goto put_lineage;
 	vmlab_debugfs_add_object(obj);
@@ -220,7 +225,8 @@ struct vmlab_object *vmlab_object_copy(struct vmlab_object *from,
 		goto uncharge;
 	obj->kind = kind;
 	obj->parent = from->id;
-	if (xa_err(xa_store(&obj->vm->objects, obj->id, obj, GFP_KERNEL_ACCOUNT)))
+	if (vmlab_should_fail(obj->vm, VMLAB_INJECT_xarray) ||
+	    xa_err(xa_store(&obj->vm->objects, obj->id, obj, GFP_KERNEL_ACCOUNT)))
 		goto free;
 	kref_get(&lineage->ref);
 	obj->lineage = lineage;
@@ -344,7 +350,8 @@ static void vmlab_leaf_usage(struct vmlab_leaf *leaf, struct vmlab_usage *usage)
 
 		if (!vmlab_word_is_frame(word))
 			continue;
-		usage->dirty += !!(vmlab_word_frame(word)->flags & VMLAB_FRAME_DIRTY);
+		usage->dirty += !!(READ_ONCE(vmlab_word_frame(word)->flags) &
+				    VMLAB_FRAME_DIRTY);
 		usage->shared += leaf->owners > 1 ||
 				 atomic_read(&vmlab_word_frame(word)->refs) > 1;
 	}

@@ -114,12 +114,13 @@ static void vmlab_oom_truncate(struct vmlab_oom_table *table, unsigned int from)
 	table->full = false;
 }
 
-static bool vmlab_oom_grow(struct vmlab_oom_table *table)
+static bool vmlab_oom_grow(struct vmlab *vm, struct vmlab_oom_table *table)
 {
 	unsigned int room = table->room ? table->room * 2 : VMLAB_OOM_FIRST_ROWS;
 	struct vmlab_oom_row *rows;
 
-	rows = kvcalloc(room, sizeof(*rows), GFP_KERNEL);
+	rows = vmlab_should_fail(vm, VMLAB_INJECT_oom) ? NULL :
+	       kvcalloc(room, sizeof(*rows), GFP_KERNEL);
 	if (!rows)
 		return false;
 	if (table->nr)
@@ -219,7 +220,7 @@ static int vmlab_oom_collect(struct vmlab *vm, struct vmlab_oom_table *table)
 			if (!table->full)
 				break;
 			vmlab_oom_truncate(table, from);
-			if (!vmlab_oom_grow(table)) {
+			if (!vmlab_oom_grow(vm, table)) {
 				vmlab_lineage_put(lineage);
 				return -ENOMEM;
 			}

@@ -41,14 +41,16 @@ static void vmlab_policy_stop(struct vmlab *vm, const struct vmlab_policy_ops *o
 			ops->exit(vm->pools[nid]);
 }
 
-static int vmlab_policy_start(struct vmlab *vm, const struct vmlab_policy_ops *ops)
+/* Who insists does not want to hear of injected failures: they might never end. */
+static int vmlab_policy_start(struct vmlab *vm, const struct vmlab_policy_ops *ops, bool insist)
 {
 	int nid, err;
 
 	for (nid = 0; nid < MAX_NUMNODES; nid++) {
 		if (!vm->pools[nid] || !ops->init)
 			continue;
-		err = ops->init(vm->pools[nid]);
+		err = !insist && vmlab_should_fail(vm, VMLAB_INJECT_policy) ? -ENOMEM :
+		      ops->init(vm->pools[nid]);
 		if (err) {
 			vmlab_policy_stop(vm, ops, nid);
 			return err;
@@ -82,11 +84,11 @@ int vmlab_policy_switch(struct vmlab *vm, const struct vmlab_policy_ops *ops)
 	vm->policy = ops;
 	if (!ops)
 		goto out;
-	err = vmlab_policy_start(vm, ops);
+	err = vmlab_policy_start(vm, ops, false);
 	if (err && old) {
 		/* A few bytes a node, freed a moment ago: insist on getting them back. */
 		vm->policy = old;
-		while (vmlab_policy_start(vm, old))
+		while (vmlab_policy_start(vm, old, true))
 			cond_resched();
 	}
 out:

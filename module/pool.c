@@ -45,7 +45,7 @@ static void vmlab_chunk_free_pieces(struct vmlab_chunk *chunk, unsigned int nr)
  * __GFP_COMP: should a block driver ever take a reference on a page that it
  * writes out, it gets the head's, instead of raising a tail's from zero.
  */
-static bool vmlab_chunk_alloc_pieces(struct vmlab_chunk *chunk, int nid)
+static bool vmlab_chunk_alloc_pieces(struct vmlab_chunk *chunk, struct vmlab_pool *pool)
 {
 	gfp_t gfp = GFP_KERNEL | __GFP_THISNODE | __GFP_NOWARN | __GFP_NORETRY |
 		    __GFP_COMP;
@@ -53,7 +53,8 @@ static bool vmlab_chunk_alloc_pieces(struct vmlab_chunk *chunk, int nid)
 	struct page *page;
 
 	for (i = 0; i < VMLAB_CHUNK_FRAMES; i += 1U << chunk->order) {
-		page = alloc_pages_node(nid, gfp, chunk->order);
+		page = vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk) ? NULL :
+		       alloc_pages_node(pool->nid, gfp, chunk->order);
 		if (!page) {
 			vmlab_chunk_free_pieces(chunk, i);
 			return false;
@@ -82,15 +83,16 @@ struct vmlab_chunk *vmlab_chunk_alloc(struct vmlab_pool *pool)
 
 	if (!vmlab_machine_has_room())
 		return NULL;
-	chunk = kzalloc_node(sizeof(*chunk), GFP_KERNEL, pool->nid);
-	frames = kvmalloc_node(VMLAB_CHUNK_FRAMES * sizeof(*frames), GFP_KERNEL,
-			       pool->nid);
+	chunk = vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk) ? NULL :
+		kzalloc_node(sizeof(*chunk), GFP_KERNEL, pool->nid);
+	frames = vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk) ? NULL :
+		 kvmalloc_node(VMLAB_CHUNK_FRAMES * sizeof(*frames), GFP_KERNEL, pool->nid);
 	if (!chunk || !frames)
 		goto err;
 	chunk->frames = frames;
 	for (i = 0; i < ARRAY_SIZE(vmlab_chunk_orders); i++) {
 		chunk->order = vmlab_chunk_orders[i];
-		if (vmlab_chunk_alloc_pieces(chunk, pool->nid)) {
+		if (vmlab_chunk_alloc_pieces(chunk, pool)) {
 			vmlab_chunk_init(chunk, pool, frames, chunk->order);
 			return chunk;
 		}
@@ -165,6 +167,8 @@ unsigned int vmlab_pool_add_chunks(struct vmlab_pool *pool, unsigned int nr)
 	struct vmlab_chunk **chunks, **old;
 	unsigned int added = 0, i;
 
+	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk))
+		return 0;
 	chunks = kvmalloc_array(pool->nr_chunks + nr, sizeof(*chunks), GFP_KERNEL);
 	if (!chunks)
 		return 0;
@@ -323,8 +327,9 @@ static void vmlab_pcp_refill(struct vmlab_pool *pool, struct vmlab_pcp *pcp, boo
 		vmlab_zero_wake(pool);
 }
 
-static struct vmlab_frame *vmlab_pcp_take(struct vmlab_pool *pool, struct vmlab_pcp *pcp,
-					  bool want_zero)
+static __always_inline struct vmlab_frame *vmlab_pcp_take(struct vmlab_pool *pool,
+							  struct vmlab_pcp *pcp,
+							  bool want_zero)
 {
 	if (want_zero) {
 		if (!pcp->nr_zeroed && READ_ONCE(pool->nr_stock))
@@ -354,6 +359,24 @@ static void vmlab_frame_zero(struct vmlab *vm, struct vmlab_frame *frame)
 	vmlab_count(vm, zero_miss, 1);
 }
 
+/* One frame of one node: what most faults need, without what a run of them costs. */
+static __always_inline struct vmlab_frame *vmlab_frame_alloc_one(struct vmlab_pool *pool,
+								 unsigned int flags)
+{
+	struct vmlab_frame *frame;
+
+	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_frame))
+		return NULL;
+	frame = vmlab_pcp_take(pool, get_cpu_ptr(pool->pcp), flags & VMLAB_ALLOC_ZERO);
+	put_cpu_ptr(pool->pcp);
+	if (unlikely(!frame))
+		return NULL;
+	frame->state = VMLAB_FRAME_INFLIGHT;
+	if (flags & VMLAB_ALLOC_ZERO)
+		vmlab_frame_zero(pool->vm, frame);
+	return frame;
+}
+
 /**
  * vmlab_frame_alloc_bulk() - take free frames of one node
  * @pool: the node's pool
@@ -371,9 +394,12 @@ static void vmlab_frame_zero(struct vmlab *vm, struct vmlab_frame *frame)
 unsigned int vmlab_frame_alloc_bulk(struct vmlab_pool *pool, unsigned int flags,
 				    struct vmlab_frame **frames, unsigned int nr)
 {
-	struct vmlab_pcp *pcp = get_cpu_ptr(pool->pcp);
 	unsigned int got = 0, i;
+	struct vmlab_pcp *pcp;
 
+	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_frame))
+		return 0;
+	pcp = get_cpu_ptr(pool->pcp);
 	while (got < nr) {
 		struct vmlab_frame *frame;
 
@@ -406,12 +432,18 @@ struct vmlab_frame *vmlab_frame_alloc(struct vmlab *vm, int nid, unsigned int fl
 	struct vmlab_frame *frame;
 	int i;
 
-	if (!wanted)
+	if (unlikely(!wanted))
 		return NULL;
-	for (i = 0; i < wanted->nr_fallback; i++) {
+	frame = vmlab_frame_alloc_one(wanted, flags);
+	if (likely(frame)) {
+		vmlab_numa_count_hit(wanted, 1);
+		return frame;
+	}
+	for (i = 1; i < wanted->nr_fallback; i++) {
 		struct vmlab_pool *pool = vm->pools[wanted->fallback[i]];
 
-		if (vmlab_frame_alloc_bulk(pool, flags, &frame, 1)) {
+		frame = vmlab_frame_alloc_one(pool, flags);
+		if (frame) {
 			vmlab_numa_count(vm, wanted->nid, pool->nid, 1);
 			return frame;
 		}
@@ -479,6 +511,30 @@ void vmlab_pool_put_stock(struct vmlab_pool *pool, struct vmlab_frame *frame)
 	pool->nr_stock++;
 	pool->nr_free++;
 	spin_unlock(&pool->lock);
+}
+
+/**
+ * vmlab_pool_trim_stock() - give zeroed frames back to their chunks
+ * @pool: the pool
+ * @keep: how many frames may stay in the stock
+ *
+ * Context: vm->activity held for read; does not sleep.
+ * Return: whether there are more to give back.
+ */
+bool vmlab_pool_trim_stock(struct vmlab_pool *pool, unsigned long keep)
+{
+	struct vmlab_frame *frame;
+	unsigned int i;
+	bool more;
+
+	spin_lock(&pool->lock);
+	for (i = 0; i < VMLAB_PCP_MAX && pool->nr_stock > keep; i++) {
+		vmlab_pool_take_zeroed(pool, &frame, 1);
+		vmlab_pool_put(pool, frame);
+	}
+	more = pool->nr_stock > keep;
+	spin_unlock(&pool->lock);
+	return more;
 }
 
 /**

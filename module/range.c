@@ -509,6 +509,17 @@ int vmlab_range_discard(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 	return err ? : pinned ? -EBUSY : 0;
 }
 
+/*
+ * After I/O: who wants the world to stand still, and everybody behind him, should not
+ * wait for that of a whole leaf.  No slot is locked.
+ */
+static void vmlab_range_breathe(struct vmlab_object *obj)
+{
+	percpu_up_read(&obj->vm->activity);
+	cond_resched();
+	percpu_down_read(&obj->vm->activity);
+}
+
 static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned int from,
 				  unsigned int to, u64 *done)
 {
@@ -520,7 +531,7 @@ static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned 
 	while (from <= to) {
 		for (; from <= to && batch->nr < VMLAB_BATCH; from++) {
 			pgoff = (index << VMLAB_LEAF_SHIFT) + from;
-			if (vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_TRY, &slot))
+			if (vmlab_slot_trylock(obj, pgoff, &slot))
 				continue;
 			if (!vmlab_evict_add_slot(batch, obj->lineage, &slot))
 				vmlab_slot_unlock(&slot);
@@ -532,6 +543,7 @@ static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned 
 		*done += evicted;
 		batch->dirty_quota = VMLAB_BATCH;
 		batch->clean_quota = VMLAB_BATCH;
+		vmlab_range_breathe(obj);
 	}
 	vmlab_batch_free(obj->vm, batch);
 	return fatal_signal_pending(current) ? -EINTR : 0;
@@ -731,6 +743,8 @@ static int vmlab_range_willneed_fn(struct vmlab_object *obj, u64 index, unsigned
 			return err;
 		if (fatal_signal_pending(current))
 			return -EINTR;
+		if (!err)
+			vmlab_range_breathe(obj);
 	}
 	return 0;
 }

@@ -27,8 +27,10 @@ static struct vmlab_region vmlab_broken_region = { .ref = KREF_INIT(1) };
  */
 struct vmlab_region *vmlab_region_shared(struct vmlab_object *obj)
 {
-	struct vmlab_region *region = kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
+	struct vmlab_region *region;
 
+	region = vmlab_should_fail(obj->vm, VMLAB_INJECT_region) ? NULL :
+		 kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
 	if (!region)
 		return NULL;
 	kref_init(&region->ref);
@@ -41,8 +43,10 @@ struct vmlab_region *vmlab_region_shared(struct vmlab_object *obj)
 /* A region of a private object.  lineage->clone_sem held for write. */
 static struct vmlab_region *vmlab_region_of(struct vmlab_object *obj)
 {
-	struct vmlab_region *region = kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
+	struct vmlab_region *region;
 
+	region = vmlab_should_fail(obj->vm, VMLAB_INJECT_region) ? NULL :
+		 kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
 	if (!region)
 		return NULL;
 	kref_init(&region->ref);

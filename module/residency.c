@@ -30,7 +30,7 @@ static u32 vmlab_residency_word(unsigned long word, bool shared)
 		return 0;
 	frame = vmlab_word_frame(word);
 	res = VMLAB_RES_RESIDENT | (u32)vmlab_frame_nid(frame) << VMLAB_RES_NODE_SHIFT;
-	if (frame->flags & VMLAB_FRAME_DIRTY)
+	if (READ_ONCE(frame->flags) & VMLAB_FRAME_DIRTY)
 		res |= VMLAB_RES_DIRTY;
 	if (READ_ONCE(frame->accessed))
 		res |= VMLAB_RES_ACCESSED;
@@ -89,7 +89,8 @@ int vmlab_residency(struct vmlab_object *obj, u64 first, u64 nr, u32 __user *vec
 
 	if (!nr)
 		return 0;
-	r = kvmalloc(sizeof(*r), GFP_KERNEL);
+	r = vmlab_should_fail(obj->vm, VMLAB_INJECT_call) ? NULL :
+	    kvmalloc(sizeof(*r), GFP_KERNEL);
 	if (!r)
 		return -ENOMEM;
 	while (nr && !err) {

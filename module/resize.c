@@ -84,7 +84,10 @@ static bool vmlab_chunk_try_remove(struct vmlab_pool *pool, struct vmlab_chunk *
 	vmlab_pool_drain(pool);
 	percpu_down_write(&vm->activity);
 	vmlab_chunk_evacuate(vm, chunk);
+	/* A CPU that goes empties its cache meanwhile (vmlab_cpu_dead()). */
+	spin_lock(&pool->lock);
 	gone = vmlab_chunk_is_whole(chunk);
+	spin_unlock(&pool->lock);
 	if (gone)
 		vmlab_pool_forget_chunk(pool, chunk);
 	percpu_up_write(&vm->activity);
@@ -120,7 +123,7 @@ static bool vmlab_chunk_has_room(struct vmlab *vm, struct vmlab_chunk *chunk)
 	 * be copies of clean pages, which can just be dropped.
 	 */
 	room += vmlab_swap_free_pages(vm) + vmlab_swap_used_pages(vm);
-	return room >= VMLAB_CHUNK_FRAMES - chunk->nr_free;
+	return room >= VMLAB_CHUNK_FRAMES - READ_ONCE(chunk->nr_free);
 }
 
 static int vmlab_chunk_empty(struct vmlab_pool *pool, struct vmlab_chunk *chunk)

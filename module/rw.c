@@ -129,6 +129,13 @@ static ssize_t vmlab_copy_in(struct vmlab_rw *rw, void *page, void *from)
 	return rw->len;
 }
 
+static bool vmlab_rw_bounce(struct vmlab *vm, void **bounce)
+{
+	if (!*bounce && !vmlab_should_fail(vm, VMLAB_INJECT_call))
+		*bounce = (void *)__get_free_page(GFP_KERNEL);
+	return *bounce;
+}
+
 /* One page's read; returns bytes copied, which may be fewer than @rw->len, or -errno. */
 static ssize_t vmlab_read_page(struct vmlab_rw *rw, struct iov_iter *to, void **bounce)
 {
@@ -139,9 +146,7 @@ static ssize_t vmlab_read_page(struct vmlab_rw *rw, struct iov_iter *to, void **
 		return done;
 	rw->offset += done;
 	rw->len -= done;
-	if (!*bounce)
-		*bounce = (void *)__get_free_page(GFP_KERNEL);
-	if (!*bounce)
+	if (!vmlab_rw_bounce(rw->obj->vm, bounce))
 		return done ? : -ENOMEM;
 	ret = vmlab_rw_page(rw, false, vmlab_copy_out, *bounce);
 	if (ret < 0)
@@ -162,9 +167,7 @@ static ssize_t vmlab_write_page(struct vmlab_rw *rw, struct iov_iter *from, void
 		return done;
 	rw->offset += done;
 	rw->len -= done;
-	if (!*bounce)
-		*bounce = (void *)__get_free_page(GFP_KERNEL);
-	if (!*bounce)
+	if (!vmlab_rw_bounce(rw->obj->vm, bounce))
 		return done ? : -ENOMEM;
 	rw->len = copy_from_iter(*bounce, rw->len, from);
 	if (!rw->len)

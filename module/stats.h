@@ -37,6 +37,7 @@
 	X(zero_miss,		"a frame was zeroed when it was needed") \
 	X(zero_filled_pages,	"pages zeroed ahead for the stock") \
 	X(alloc_fail,		"an allocation of the module's own failed") \
+	X(injected,		"a call failed because inject/ asked for that") \
 	X(reclaim_wake,		"a reclaim thread began to work") \
 	X(reclaim_direct,	"an allocation reclaimed by itself") \
 	X(reclaim_limit,	"a lineage at its limit evicted its own pages") \

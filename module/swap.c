@@ -116,7 +116,8 @@ static struct vmlab_swap_order *vmlab_swap_order_make(struct vmlab *vm,
 	struct vmlab_swap_dev *dev;
 	unsigned int i, j, group;
 
-	order = kzalloc(sizeof(*order), GFP_KERNEL);
+	order = vmlab_should_fail(vm, VMLAB_INJECT_swapon) ? NULL :
+		kzalloc(sizeof(*order), GFP_KERNEL);
 	if (!order)
 		return NULL;
 
@@ -267,8 +268,10 @@ static int vmlab_swap_check_header(const char *path, const union swap_header *he
 	return 0;
 }
 
-static void *vmlab_swap_zalloc(u64 size)
+static void *vmlab_swap_zalloc(struct vmlab *vm, u64 size)
 {
+	if (vmlab_should_fail(vm, VMLAB_INJECT_swapon))
+		return NULL;
 	return __vmalloc(size, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN |
 			 __GFP_RETRY_MAYFAIL);
 }
@@ -288,9 +291,9 @@ static int vmlab_swap_make_map(struct vmlab_swap_dev *dev, const char *path,
 	if (total >> PAGE_SHIFT > si_mem_available() / 2)
 		goto no_memory;
 
-	map->slots = vmlab_swap_zalloc(slots_size);
-	map->used = vmlab_swap_zalloc(used_size);
-	map->full = vmlab_swap_zalloc(full_size);
+	map->slots = vmlab_swap_zalloc(dev->vm, slots_size);
+	map->used = vmlab_swap_zalloc(dev->vm, used_size);
+	map->full = vmlab_swap_zalloc(dev->vm, full_size);
 	if (!map->slots || !map->used || !map->full)
 		goto no_memory;
 
@@ -323,12 +326,14 @@ static int vmlab_swap_prepare(struct vmlab_swap_dev *dev, const char *path)
 			"is too small for swap: at least %lu KiB are needed",
 			VMLAB_SWAP_MIN_PAGES * PAGE_SIZE >> 10);
 
-	page = alloc_page(GFP_KERNEL);
+	page = vmlab_should_fail(dev->vm, VMLAB_INJECT_swapon) ? NULL : alloc_page(GFP_KERNEL);
 	if (!page)
 		return -ENOMEM;
 
 	/* Nothing that was written through the page cache may follow us. */
 	error = sync_blockdev(dev->bdev);
+	if (!error && vmlab_should_fail(dev->vm, VMLAB_INJECT_io))
+		error = -EIO;
 	if (!error)
 		error = vmlab_swap_rw_page(dev->bdev, page, 0, REQ_OP_READ | REQ_SYNC);
 	if (error) {
@@ -381,7 +386,8 @@ static int vmlab_swap_add(struct vmlab *vm, const char *path, int priority)
 		return vmlab_swap_refuse(path, -ENOSPC,
 			"would be one more than %u swap devices", VMLAB_SWAP_MAX_DEVS);
 
-	dev = kzalloc(sizeof(*dev), GFP_KERNEL);
+	dev = vmlab_should_fail(vm, VMLAB_INJECT_swapon) ? NULL :
+	      kzalloc(sizeof(*dev), GFP_KERNEL);
 	if (!dev)
 		return -ENOMEM;
 	dev->vm = vm;
@@ -389,7 +395,8 @@ static int vmlab_swap_add(struct vmlab *vm, const char *path, int priority)
 	dev->accepting = true;
 	dev->priority = priority < 0 ? vmlab_swap_auto_priority(vm) : priority;
 	error = -ENOMEM;
-	dev->path = kstrdup(path, GFP_KERNEL);
+	if (!vmlab_should_fail(vm, VMLAB_INJECT_swapon))
+		dev->path = kstrdup(path, GFP_KERNEL);
 	if (!dev->path)
 		goto free;
 

@@ -21,6 +21,9 @@
  */
 #define VMLAB_SWAP_BIO_RESERVE	16
 
+/* Pages in a row that fail alone too, until a batch is given up. */
+#define VMLAB_SWAP_RETRIES	4
+
 /**
  * struct vmlab_swap_bio - a bio, and which pages of which batch it carries
  * @batch:	the batch
@@ -94,7 +97,7 @@ static void vmlab_swap_end_io(struct bio *bio)
 	struct vmlab_swap_batch *batch = sbio->batch;
 	unsigned int i;
 
-	if (bio->bi_status)
+	if (bio->bi_status || vmlab_should_fail(batch->vm, VMLAB_INJECT_io))
 		for (i = sbio->first; i < sbio->first + sbio->nr; i++)
 			batch->io[i].error = -EIO;
 	bio_put(bio);
@@ -121,6 +124,12 @@ static void vmlab_swap_submit_run(struct vmlab_swap_batch *batch, unsigned int f
 	struct bio *bio;
 	unsigned int i;
 
+	/* It never really fails, having a reserve.  If it did: vmlab_swap_retry() needs none. */
+	if (vmlab_should_fail(batch->vm, VMLAB_INJECT_bio)) {
+		for (i = first; i < first + nr; i++)
+			batch->io[i].error = -EIO;
+		return;
+	}
 	bio = bio_alloc_bioset(vmlab_swap_bdev(batch->vm, entry), nr,
 			       batch->write ? REQ_OP_WRITE | REQ_SWAP :
 					      REQ_OP_READ | REQ_SYNC,
@@ -220,6 +229,8 @@ static void vmlab_swap_retry(struct vmlab_swap_batch *batch, struct vmlab_swap_i
 		opf |= REQ_OP_READ;
 		vmlab_count(batch->vm, swap_in_bio, 1);
 	}
+	if (vmlab_should_fail(batch->vm, VMLAB_INJECT_io))
+		return;
 	if (!vmlab_swap_rw_page(vmlab_swap_bdev(batch->vm, io->entry),
 				vmlab_frame_page(io->frame),
 				vmlab_swap_entry_offset(io->entry), opf))
@@ -255,7 +266,7 @@ static void vmlab_swap_account(struct vmlab_swap_batch *batch, struct vmlab_swap
  * @batch: a batch that was submitted
  *
  * Afterwards io[].error of each page is 0; or -EIO: the device failed twice,
- * the second time with this page alone; or, for reads, -EILSEQ: what came is
+ * the second time with this page alone or with several before it; or, for reads, -EILSEQ: what came is
  * not what was written there.  The frame of a page that failed to be read
  * holds anything.
  *
@@ -263,14 +274,17 @@ static void vmlab_swap_account(struct vmlab_swap_batch *batch, struct vmlab_swap
  */
 void vmlab_swap_wait(struct vmlab_swap_batch *batch)
 {
-	unsigned int i;
+	unsigned int i, failed = 0;
 
 	wait_for_completion_io(&batch->done);
 	for (i = 0; i < batch->nr; i++) {
 		struct vmlab_swap_io *io = &batch->io[i];
 
-		if (io->error)
+		/* Each may take the device's time-out, with slots locked. */
+		if (io->error && failed < VMLAB_SWAP_RETRIES) {
 			vmlab_swap_retry(batch, io);
+			failed = io->error ? failed + 1 : 0;
+		}
 		if (!batch->write && !io->error &&
 		    vmlab_swap_crc(io->frame) !=
 		    vmlab_swap_slot(batch->vm, io->entry)->crc)

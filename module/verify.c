@@ -954,8 +954,10 @@ static int vmlab_check_prepare(struct vmlab_check *c)
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
 		if (vm->pools[nid])
 			nr += vm->pools[nid]->nr_chunks;
-	c->chunks = kvcalloc(nr + 1, sizeof(*c->chunks), GFP_KERNEL);
-	c->counts = kvcalloc(nr + 1, VMLAB_CHUNK_FRAMES * sizeof(*c->counts), GFP_KERNEL);
+	if (!vmlab_should_fail(vm, VMLAB_INJECT_verify))
+		c->chunks = kvcalloc(nr + 1, sizeof(*c->chunks), GFP_KERNEL);
+	if (!vmlab_should_fail(vm, VMLAB_INJECT_verify))
+		c->counts = kvcalloc(nr + 1, VMLAB_CHUNK_FRAMES * sizeof(*c->counts), GFP_KERNEL);
 	if (!c->chunks || !c->counts)
 		return -ENOMEM;
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
@@ -975,7 +977,8 @@ static int vmlab_check_prepare(struct vmlab_check *c)
 			continue;
 		c->maps[dev] = &swap->map;
 		/* kvcalloc() has a bound of 2 GiB, and warns. */
-		c->named[dev] = vcalloc(swap->map.nr_slots, sizeof(*c->named[dev]));
+		if (!vmlab_should_fail(vm, VMLAB_INJECT_verify))
+			c->named[dev] = vcalloc(swap->map.nr_slots, sizeof(*c->named[dev]));
 		if (!c->named[dev])
 			return -ENOMEM;
 	}
@@ -1095,7 +1098,7 @@ int vmlab_verify(struct vmlab *vm, struct seq_file *m)
 	struct vmlab_check *c;
 	int err = -EINTR;
 
-	c = kzalloc(sizeof(*c), GFP_KERNEL);
+	c = vmlab_should_fail(vm, VMLAB_INJECT_verify) ? NULL : kzalloc(sizeof(*c), GFP_KERNEL);
 	if (!c)
 		return -ENOMEM;
 	c->vm = vm;

@@ -35,6 +35,7 @@
  *   swap_io.c   bios, plugging, checksums
  *   swapin.c    brings pages back, reads ahead
  *   oom.c       when nothing can be reclaimed
+ *   inject.c    makes allocations and I/O fail on demand
  *   numa.c      which node a frame comes from, and its statistics
  *   stats.c     per-CPU counters
  *   debugfs.c   shows and sets; verify.c checks the books
@@ -101,6 +102,7 @@
 #include <linux/rcupdate.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
+#include <linux/topology.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -108,6 +110,7 @@
 
 #include "compat.h"
 #include "frame.h"
+#include "inject.h"
 #include "policy.h"
 #include "stats.h"
 #include "swap.h"
@@ -466,6 +469,7 @@ enum vmlab_oom_policy {
  * @watermark_low: in tenths of a percent of a node's frames: reclaim begins
  * @watermark_high: likewise: reclaim ends
  * @swappiness:	0 to 200
+ * @zero_stock:	how many frames a node's stock of zeroed ones may hold
  * @oom_policy:	what to do when nothing can be reclaimed
  * @nr_moving:	pages on their way to swap or back: soon there are frames to evict
  * @nr_evicted:	pages evicted: shows those who found none that others did
@@ -479,6 +483,7 @@ enum vmlab_oom_policy {
  * @resize_mutex: one resize at a time
  * @cpuhp:	for CPU hotplug
  * @debugfs:	its directory
+ * @inject:	inject.c's own
  */
 struct vmlab {
 	struct percpu_rw_semaphore activity;
@@ -496,6 +501,7 @@ struct vmlab {
 	unsigned int		watermark_low;
 	unsigned int		watermark_high;
 	unsigned int		swappiness;
+	unsigned int		zero_stock;
 	enum vmlab_oom_policy	oom_policy;
 	atomic_t		nr_moving;
 	atomic_long_t		nr_evicted;
@@ -509,6 +515,7 @@ struct vmlab {
 	struct hlist_node	cpuhp;
 	struct dentry		*debugfs;
 	unsigned int		broken_law;	/* verify.c: broken on purpose; 0: none */
+	struct vmlab_inject	inject;
 };
 
 /* instance.c */
@@ -636,10 +643,11 @@ int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff);
 bool vmlab_leaf_is_zero_marked(struct vmlab_object *obj, u64 pgoff);
 
 enum vmlab_slot_wait {
-	VMLAB_SLOT_TRY,		/* -EAGAIN when it is locked */
-	VMLAB_SLOT_KILLABLE,	/* wait; -EINTR on a fatal signal */
-	VMLAB_SLOT_WAIT,	/* wait */
+	VMLAB_SLOT_KILLABLE,	/* -EINTR on a fatal signal */
+	VMLAB_SLOT_WAIT,	/* nothing */
 };
+
+int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot);
 
 int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait how,
 		    struct vmlab_slot *slot);
@@ -707,6 +715,7 @@ void vmlab_frame_commit(struct vmlab_frame *frame, struct vmlab_lineage *lineage
 void vmlab_frame_retire(struct vmlab_frame *frame);
 struct vmlab_frame *vmlab_pool_take_one(struct vmlab_pool *pool);
 void vmlab_pool_put_stock(struct vmlab_pool *pool, struct vmlab_frame *frame);
+bool vmlab_pool_trim_stock(struct vmlab_pool *pool, unsigned long keep);
 void vmlab_chunk_free(struct vmlab_chunk *chunk);
 struct vmlab_chunk *vmlab_chunk_alloc(struct vmlab_pool *pool);
 void vmlab_pool_link_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
@@ -742,6 +751,7 @@ unsigned long vmlab_pool_mb(struct vmlab_pool *pool);
 int vmlab_zero_start(struct vmlab_pool *pool);
 void vmlab_zero_stop(struct vmlab_pool *pool);
 void vmlab_zero_wake(struct vmlab_pool *pool);
+void vmlab_zero_set_stock(struct vmlab *vm, unsigned int max);
 
 /* rmap.c */
 
@@ -906,7 +916,25 @@ int vmlab_oom(struct vmlab *vm, int nid);
 int vmlab_numa_init_fallback(struct vmlab_pool *pool);
 int vmlab_numa_node(struct vmlab *vm);
 void vmlab_numa_count(struct vmlab *vm, int wanted, int got, unsigned int nr);
-struct vmlab_pool *vmlab_numa_pool(struct vmlab *vm, int nid);
+struct vmlab_pool *vmlab_numa_nearest(struct vmlab *vm, int nid);
+
+/* The pool of a node, or the nearest to it; NULL when the instance has none at all. */
+static inline struct vmlab_pool *vmlab_numa_pool(struct vmlab *vm, int nid)
+{
+	return likely(vm->pools[nid]) ? vm->pools[nid] : vmlab_numa_nearest(vm, nid);
+}
+
+/* vmlab_numa_count() for frames of the node that was wanted. */
+static inline void vmlab_numa_count_hit(struct vmlab_pool *pool, unsigned int nr)
+{
+	struct vmlab_node_stats __percpu *stats = pool->node_stats;
+
+	this_cpu_add(stats->count[VMLAB_numa_hit], nr);
+	if (likely(pool->nid == numa_node_id()))
+		this_cpu_add(stats->count[VMLAB_local_node], nr);
+	else
+		this_cpu_add(stats->count[VMLAB_other_node], nr);
+}
 
 /* debugfs.c */
 void vmlab_debugfs_create(struct vmlab *vm);

@@ -12,13 +12,13 @@
 
 #include "vmlab.h"
 
-/* Share of a pool that the stock may hold, and a bound in frames (16 MiB). */
+/* Share of a pool that the stock may hold, whatever vm->zero_stock says. */
 #define VMLAB_STOCK_SHARE	16
-#define VMLAB_STOCK_MAX		4096
 
 static unsigned long vmlab_stock_target(struct vmlab_pool *pool)
 {
-	return min(vmlab_pool_nr_frames(pool) / VMLAB_STOCK_SHARE, (unsigned long)VMLAB_STOCK_MAX);
+	return min_t(unsigned long, vmlab_pool_nr_frames(pool) / VMLAB_STOCK_SHARE,
+		     READ_ONCE(pool->vm->zero_stock));
 }
 
 /* Only out of plenty: a frame in the stock is one that reclaim need not free. */
@@ -76,6 +76,33 @@ void vmlab_zero_wake(struct vmlab_pool *pool)
 {
 	if (wq_has_sleeper(&pool->zero_wait))
 		wake_up(&pool->zero_wait);
+}
+
+/**
+ * vmlab_zero_set_stock() - bound the stock of every node
+ * @vm: the instance
+ * @max: frames; what is above goes back among the free frames at once
+ *
+ * Frames that per-CPU caches took from the stock already stay there.
+ *
+ * Context: process context, sleeps.
+ */
+void vmlab_zero_set_stock(struct vmlab *vm, unsigned int max)
+{
+	int nid;
+
+	WRITE_ONCE(vm->zero_stock, max);
+	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+		struct vmlab_pool *pool = vm->pools[nid];
+
+		if (!pool)
+			continue;
+		percpu_down_read(&vm->activity);
+		while (vmlab_pool_trim_stock(pool, vmlab_stock_target(pool)))
+			cond_resched();
+		percpu_up_read(&vm->activity);
+		vmlab_zero_wake(pool);
+	}
 }
 
 /**

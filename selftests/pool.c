@@ -65,6 +65,45 @@ TEST_F(pool, the_line_adds_up)
 	self->fd = object_open();
 }
 
+/* Off, on again; whatever the stock, what a store gets is zero. */
+TEST_F_TIMEOUT(pool, zero_stock, 60)
+{
+	const size_t pages = 1000;
+	char *map = object_map(self->fd, 0, 2 * pages);
+	size_t i;
+	uint64_t filled, hits, total = pool_sum("total");
+
+	ASSERT_EQ(0, debugfs_write("zero_stock", "0\n"));
+	/* What per-CPU caches took earlier stays with them; the thread may have one in hand. */
+	usleep(100000);
+	EXPECT_LE(pool_sum("zeroed"), 64 * nr_nodes());
+	filled = counter("zero_filled_pages");
+	hits = counter("zero_hit");
+	pages_fill(map, TAG, 0, pages, 1);
+	EXPECT_EQ(filled, counter("zero_filled_pages"));
+	EXPECT_LE(counter("zero_hit") - hits, 64 * nr_nodes());
+	EXPECT_VERIFY_OK();
+
+	ASSERT_EQ(0, debugfs_write("zero_stock", "%u\n", 64));
+	if (!under_pressure()) {
+		EXPECT_TRUE(wait_for_pool("zeroed", 64));
+		EXPECT_LE(pool_sum("zeroed"), (64 + 64) * nr_nodes());
+	}
+	ASSERT_EQ(0, debugfs_write("zero_stock", "%u\n", 4096));
+	EXPECT_EQ(-EINVAL, debugfs_write("zero_stock", "many\n"));
+	EXPECT_EQ(-ERANGE, debugfs_write("zero_stock", "4294967296\n"));
+	if (!under_pressure())
+		EXPECT_TRUE(wait_for_pool("zeroed", total / 16 / 2));
+	/* One byte of each, so that the rest shows what was in the frame. */
+	for (i = pages; i < 2 * pages; i++) {
+		map[i * PAGE] = 1;
+		map[i * PAGE] = 0;
+	}
+	EXPECT_EQ(0, pages_not_zero(map + pages * PAGE, pages));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, 1));
+	munmap(map, 2 * pages * PAGE);
+}
+
 struct worker {
 	char *map;
 	size_t first, pages;

@@ -75,11 +75,14 @@ TEST_F_TIMEOUT(reclaim, hot_pages_stay, 60)
 	missed = counter("swap_in") - ins;
 	note("%s: %zu hot pages were read %lu times", variant->policy, hot, (unsigned long)missed);
 	if (!strcmp(variant->policy, "clock")) {
-		/* FIFO throws each of them out once in a while: about cold / total times. */
-		EXPECT_LE(missed, hot);
+		/*
+		 * FIFO throws each of them out about cold / total = 4 times.  A reader that the
+		 * machine keeps waiting between its rounds loses some here, too.
+		 */
+		EXPECT_LE(missed, 2 * hot);
 		EXPECT_GT(counter("clock_second_chance"), chances);
 	} else {
-		EXPECT_GT(missed, hot);
+		EXPECT_GT(missed, 2 * hot);
 		EXPECT_EQ(chances, counter("clock_second_chance"));
 	}
 	EXPECT_EQ(0, pages_wrong(map, TAG, 0, hot, 1));

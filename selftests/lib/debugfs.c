@@ -198,6 +198,7 @@ void settle(void)
 {
 	int node;
 
+	inject_off();
 	if (debugfs_write("policy", "clock\n") || debugfs_write("oom", "kill\n"))
 		die("cannot choose policies: %m");
 	if (under_pressure()) {

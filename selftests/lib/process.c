@@ -183,6 +183,30 @@ unsigned int seconds(unsigned int unless_said)
 	return said && atoi(said) > 0 ? (unsigned int)atoi(said) : unless_said;
 }
 
+/*
+ * How many times longer than on a kernel of Debian's everything may take: the
+ * debug kernels check each access of theirs.
+ */
+unsigned int slowness(void)
+{
+	const char *said = getenv("VMLAB_SLOWNESS");
+
+	return said && atoi(said) > 0 ? (unsigned int)atoi(said) : 1;
+}
+
+unsigned int __wrap_alarm(unsigned int seconds)
+{
+	return __real_alarm(seconds * slowness());
+}
+
+/* The name of the kernel in the check runner, "6.12" or "kasan" for instance. */
+bool kernel_is(const char *name)
+{
+	const char *said = getenv("VMLAB_KERNEL");
+
+	return said && !strcmp(said, name);
+}
+
 double now(void)
 {
 	struct timespec time;

@@ -95,7 +95,12 @@ int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 uint64_t chance(uint64_t *state);
 uint64_t seed(void);
 unsigned int seconds(unsigned int unless_said);
+unsigned int slowness(void);
+bool kernel_is(const char *name);
 double now(void);
+/* The programs are linked so that the harness's limits for each test come to the wrap. */
+unsigned int __real_alarm(unsigned int seconds);
+unsigned int __wrap_alarm(unsigned int seconds);
 
 /* In the body of a child: say what is wrong and end with status 1. */
 #define CHECK(condition) do {							\
@@ -128,5 +133,39 @@ bool dm_switch(const char *name, const char *format, ...)
 void dm_remove(const char *name);
 const char *ram_disk(unsigned int mb);
 void ram_disk_remove(void);
+
+/* ledger.c: an object whose true bytes are known, whatever fails */
+struct ledger {
+	int fd;
+	uint32_t tag, generation;
+	size_t pages;
+	char *map;		/* NULL while mmap() fails */
+	unsigned char *truth;
+	unsigned char **maybe;	/* by page: what a store that failed may have begun to write */
+	uint64_t state;		/* of chance() */
+	uint64_t steps, failures;
+};
+
+int ledger_open(struct ledger *ledger, uint32_t tag, size_t pages, uint64_t state);
+int ledger_map(struct ledger *ledger);
+void ledger_close(struct ledger *ledger);
+int ledger_store(struct ledger *ledger, size_t page);
+int ledger_load(struct ledger *ledger, size_t page);
+int ledger_write(struct ledger *ledger, size_t page);
+int ledger_read(struct ledger *ledger, size_t page);
+int ledger_discard(struct ledger *ledger, size_t page);
+void ledger_step(struct ledger *ledger);
+void ledger_check(struct ledger *ledger);
+
+/* inject.c: what is made to fail, and whom that must not harm */
+struct bystander;
+int inject(const char *class, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+void inject_off(void);
+uint64_t inject_seen(const char *class);
+uint64_t inject_count(const char *class);
+struct bystander *bystander_start(size_t pages);
+bool bystander_is_well(struct bystander *other);
+bool bystander_stop(struct bystander *other);
 
 #endif /* VMLAB_TEST_H */

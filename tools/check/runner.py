@@ -15,6 +15,7 @@ import json
 import os
 import re
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ TESTS = os.environ.get("TESTS", "").split()
 PROGRAM_SECONDS = 120  # for one run of one selftest program, unless its source says otherwise
 GUEST_SECONDS = 1500
 GUEST_BOOTS = 6
+COVERAGE_PERCENT = 85  # of the module's lines: what `make coverage` asks for
 TAIL = 40
 # Where a trace begins in the kernel log of a guest that died.
 ALARM = re.compile(r"WARNING: |BUG: |Oops|Kernel panic|general protection|INFO: task|soft lockup|rcu: .*stall")
@@ -319,24 +321,76 @@ def wanted(name):
     return not TESTS or name in TESTS
 
 
+class Kernel:
+    """What a guest boots: one of Debian's kernels, named by its series, or a debug kernel.
+
+    `slowness` says how many times longer than on Debian's kernels everything may take there, and
+    `lanes` which phases go into the same guest.
+    """
+
+    DEBUG_SERIES = "6.12"  # of the source that tools/debug/kernel builds
+    DEBUG = {
+        # What KASAN keeps for itself is an eighth of the memory, page owner and kmemleak take more.
+        "kasan": {"slowness": 6, "memory": "3G"},
+        # Races are found by stopping a CPU where another one may come by.
+        "kcsan": {"slowness": 6, "memory": "3G"},
+    }
+
+    def __init__(self, name, tree=""):
+        self.name, self.tree = name, tree
+        self.slowness, self.memory = 1, "2G"
+        self.series, self.lanes = name, [("plain", "pressure")]
+        if tree:
+            self.series, self.lanes = self.DEBUG_SERIES, [("plain",), ("pressure",)]
+            self.slowness = self.DEBUG[name]["slowness"]
+            self.memory = self.DEBUG[name]["memory"]
+
+    def build_arguments(self):
+        return ["--kdir", self.tree] if self.tree else ["--kver", self.name]
+
+    def guest_name(self):
+        """What tools/vm/guest calls it."""
+        return self.tree or self.name
+
+    def release(self):
+        words = subprocess.run(
+            [f"{TOP}/tools/build", *self.build_arguments(), "--print"], capture_output=True, text=True, check=False,
+        ).stdout.split()
+        return words[0] if words else ""
+
+    def environment(self):
+        """What the tests are told of it."""
+        return {"VMLAB_KERNEL": self.name, "VMLAB_SLOWNESS": str(self.slowness)}
+
+    def runs(self, program):
+        return not program.kernels or self.name in program.kernels or self.series in program.kernels
+
+
 def programs():
     sources = glob.glob(f"{TOP}/selftests/*.c") + glob.glob(f"{TOP}/selftests/*.sh")
     return [program for program in map(Program, sorted(sources)) if wanted(program.name)]
 
 
 class Guest:
-    """The selftest programs on one kernel, in as few boots as they leave possible."""
+    """The selftest programs on one kernel, in as few boots as they leave possible.
 
-    def __init__(self, report, kernel, todo):
+    `name` tells its log from those of other guests with the same kernel. With `coverage`, a
+    directory, `module` has been built to count lines, and each boot leaves its counts there.
+    """
+
+    def __init__(self, report, kernel, todo, name="", module="", coverage=""):
         self.report, self.kernel, self.todo = report, kernel, todo
-        self.log_path = log_path(f"guest-{kernel}")
+        self.name = name or kernel.name
+        self.module = module or os.path.join(TOP, "build", kernel.release(), "vmlab.ko")
+        self.coverage = coverage
+        self.log_path = log_path(f"guest-{self.name}")
         self.tap = None
         self.current = None
         self.recent = collections.deque(maxlen=20 * TAIL)
         self.ready = False
 
     def group(self, phase, name):
-        return f"{self.kernel} {phase} {name}"
+        return f"{self.kernel.name} {phase} {name}"
 
     def run(self):
         """Boots until everything has run; what ends a guest early has already been counted."""
@@ -355,25 +409,30 @@ class Guest:
 
     def boot(self, log, number):
         """One guest; False when another boot would be of no use."""
-        release = subprocess.run(
-            [f"{TOP}/tools/build", "--kver", self.kernel, "--print"], capture_output=True, text=True, check=False,
-        ).stdout.split()[:1]
-        module = os.path.join(TOP, "build", release[0] if release else "", "vmlab.ko")
-        plan = [f"{phase}:{program.seconds}:{program.path}" for phase, program in self.todo]
-        seconds = min(GUEST_SECONDS, 180 + sum(program.seconds + 30 for _, program in self.todo))
+        slowness = self.kernel.slowness
+        plan = [f"{phase}:{program.seconds * slowness}:{program.path}" for phase, program in self.todo]
+        seconds = sum(program.seconds + 30 for _, program in self.todo)
+        seconds = min(GUEST_SECONDS, 180 + seconds) * slowness
         command = [
-            f"{TOP}/tools/vm/guest", "--kernel", self.kernel, "--cpus", "2", "--memory", "2G", "--nodes", "2",
-            "--disk", "512M", "--disk", "64M", "--module", "pool_mb=64", "--timeout", str(seconds),
-            "--", f"{TOP}/tools/check/inside", "--module", module, *plan,
+            f"{TOP}/tools/vm/guest", "--kernel", self.kernel.guest_name(), "--cpus", "2", "--nodes", "2",
+            "--memory", self.kernel.memory, "--disk", "512M", "--disk", "64M", "--module", "pool_mb=64",
+            "--timeout", str(seconds),
         ]
-        self.report.say(f"       {self.kernel}: booting a guest (boot {number}) for {len(self.todo)} programs")
+        inside = [f"{TOP}/tools/check/inside", "--module", self.module]
+        if self.coverage:
+            counts = os.path.join(self.coverage, f"{self.name}-{number}")
+            os.makedirs(counts)
+            command += ["--share", counts]
+            inside += ["--coverage", counts]
+        command += ["--", *inside, *plan]
+        self.report.say(f"       {self.name}: booting a guest (boot {number}) for {len(self.todo)} programs")
         log.write(f"# boot {number}: {' '.join(command)}\n")
         self.ready, self.current, self.tap = False, None, None
         self.recent.clear()
         status = None
-        child = Children.start(command)
+        child = Children.start(command, env=dict(os.environ, VMLAB_KO=self.module, **self.kernel.environment()))
         try:
-            for line in lines_of(child, seconds + 120):
+            for line in lines_of(child, seconds + 180 * slowness):
                 log.write(line + "\n")
                 log.flush()
                 if line.startswith("@@ "):
@@ -390,14 +449,14 @@ class Guest:
         if Children.stopping:
             raise Stop
         if not self.ready:
-            self.failed(self.kernel, "did not start", status)
+            self.failed(self.name, "did not start", status)
             return False
         if self.current:
             phase, name = self.current
             self.failed(self.group(phase, name), "ended while this program ran", status)
             self.done(phase, name)
         elif status and not self.todo:
-            self.failed(self.kernel, "ended badly after the last program", status)
+            self.failed(self.name, "ended badly after the last program", status)
         return True
 
     def failed(self, group, what, status):
@@ -408,6 +467,10 @@ class Guest:
         details = lines[begin[0]:begin[0] + TAIL] if begin else lines
         self.report.result("failed", group, "guest", why=f"{what} (status {status}): {last[0][7:] if last else ''}",
                            details=details, log=self.log_path)
+
+    def verdict(self, group, what, wrong):
+        self.report.result("failed" if wrong else "passed", group, what,
+                           why=wrong[0] if wrong else "", details=wrong, log=self.log_path)
 
     def done(self, phase, name):
         self.todo = [item for item in self.todo if (item[0], item[1].name) != (phase, name)]
@@ -422,6 +485,9 @@ class Guest:
             return
         if kind == "done":
             return
+        if kind == "unloaded":
+            self.verdict(self.name, "the module unloads, log clean, nothing leaked", event["wrong"])
+            return
         phase, name = self.name_of(event)
         group = self.group(phase, name)
         if kind == "start":
@@ -432,10 +498,8 @@ class Guest:
             self.done(phase, name)
         elif kind == "end":
             self.tap.end(event["status"])
-            wrong = event["wrong"]
-            if wrong is not None:
-                self.report.result("failed" if wrong else "passed", group, "laws hold, log clean, nothing left",
-                                   why=wrong[0] if wrong else "", details=wrong, log=self.log_path)
+            if event["wrong"] is not None:
+                self.verdict(group, "laws hold, log clean, nothing left", event["wrong"])
             self.tap = self.current = None
             self.done(phase, name)
         elif kind == "stuck":
@@ -464,37 +528,107 @@ def check_dkms(report):
 
 def build_modules(report):
     """The kernels whose module could be built."""
-    return [kernel for kernel in KERNELS if run_step(report, "build", kernel, ["tools/build", "--kver", kernel], 600)]
+    kernels = [Kernel(name) for name in KERNELS]
+    return [kernel for kernel in kernels if build_module(report, kernel)]
+
+
+def build_module(report, kernel):
+    return run_step(report, "build", kernel.name, ["tools/build", *kernel.build_arguments()], 600)
 
 
 def check_host(report, kernels):
     """Tests that run here and boot guests of their own."""
-    if wanted("vm"):
-        run_tap(report, "guest harness", ["selftests/vm/run", "--quick"], 900)
     for path in sorted(glob.glob(f"{TOP}/selftests/host/*")):
         name = os.path.basename(path).removesuffix(".sh")
         if os.access(path, os.X_OK) and os.path.isfile(path) and wanted(name):
             for kernel in kernels:
-                run_tap(report, f"{kernel} host {name}", [path], 900, {"KERNEL": kernel})
+                run_tap(report, f"{kernel.name} host {name}", [path], 900 * kernel.slowness,
+                        {"KERNEL": kernel.guest_name(), **kernel.environment()})
 
 
-def check_selftests(report):
-    kernels = build_modules(report)
+def build_selftests(report):
+    """The programs that are wanted, built."""
     chosen = programs()
     if chosen and not run_step(report, "build", "selftests", ["make", "-C", "selftests", "--no-print-directory"], 600):
         chosen = []
+    return chosen
+
+
+def run_programs(report, kernels, chosen, **options):
+    """Runs programs in guests, those of all lanes side by side."""
     lanes = []
     for kernel in kernels:
-        mine = [program for program in chosen if not program.kernels or kernel in program.kernels]
-        todo = [(phase, program) for phase in ("plain", "pressure") for program in mine if phase in program.phases]
-        if todo:
-            lanes.append(threading.Thread(target=run_lane, args=(report, Guest(report, kernel, todo))))
+        mine = [program for program in chosen if kernel.runs(program)]
+        for phases in kernel.lanes:
+            todo = [(phase, program) for phase in phases for program in mine if phase in program.phases]
+            name = kernel.name if len(kernel.lanes) == 1 else f"{kernel.name}-{'-'.join(phases)}"
+            if todo:
+                guest = Guest(report, kernel, todo, name, **options)
+                lanes.append(threading.Thread(target=run_lane, args=(report, guest)))
     for lane in lanes:
         lane.start()
     for lane in lanes:
         while lane.is_alive():
             lane.join(1)
+
+
+def check_selftests(report):
+    kernels = build_modules(report)
+    run_programs(report, kernels, build_selftests(report))
+    if wanted("vm"):
+        run_tap(report, "guest harness", ["selftests/vm/run", "--quick"], 900)
     check_host(report, kernels)
+
+
+def debug_kernel(report, name):
+    """A debug kernel, built unless it is cached; None when it cannot be had."""
+    if not run_step(report, "debug kernel", name, ["tools/debug/kernel", name], 4 * 3600):
+        return None
+    tree = subprocess.run(["tools/debug/kernel", name], capture_output=True, text=True, check=True).stdout.strip()
+    return Kernel(name, tree)
+
+
+def check_debug(report, name):
+    """The whole suite on a debug kernel, after a proof that its checkers are awake."""
+    kernel = debug_kernel(report, name)
+    if not kernel:
+        return
+    if wanted("awake"):
+        run_tap(report, f"{name} awake", ["selftests/awake/run", kernel.name, kernel.tree], 1800)
+    if build_module(report, kernel):
+        run_programs(report, [kernel], build_selftests(report))
+        check_host(report, [kernel])
+
+
+def check_mutants(report):
+    """That bugs planted in the module are found."""
+    command = "tools/check/mutants"
+    if os.access(command, os.X_OK) and wanted("mutants"):
+        run_step(report, "mutants", "each planted bug is caught", [command], 7200)
+
+
+def check_coverage(report):
+    """Which lines of the module the suite runs: on the debug kernel, which can count them."""
+    kernel = debug_kernel(report, "kasan")
+    into = os.path.join(TOP, "build", "gcov")
+    command = ["tools/build", *(kernel.build_arguments() if kernel else []), "--into", into, "--", "VMLAB_GCOV=1"]
+    if not kernel or not run_step(report, "build", "vmlab.ko that counts lines", command, 600):
+        return
+    counts = os.path.join(TOP, "build", "coverage", "counts")
+    shutil.rmtree(os.path.dirname(counts), ignore_errors=True)
+    built = os.path.join(into, kernel.release())
+    run_programs(report, [kernel], build_selftests(report), module=f"{built}/vmlab.ko", coverage=counts)
+    run_coverage(report, built, counts)
+
+
+def run_coverage(report, built, counts):
+    """Judges the figure, and shows the table that coverage.py prints."""
+    command = [sys.executable, "-B", "tools/check/coverage.py", "--least", str(COVERAGE_PERCENT), built, counts]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    report.say((done.stdout + done.stderr).rstrip())
+    last = (done.stdout.strip().splitlines() or ["no figure"])[-1]
+    verdict = {0: "passed", 1: "failed"}.get(done.returncode, "failed")
+    report.result(verdict, "coverage", f"at least {COVERAGE_PERCENT} % of the module's lines run", why=last)
 
 
 def run_lane(report, guest):
@@ -503,7 +637,7 @@ def run_lane(report, guest):
     except Stop:
         pass
     except Exception as error:  # pylint: disable=broad-except
-        report.result("failed", guest.kernel, "runner", why=repr(error), log=guest.log_path)
+        report.result("failed", guest.name, "runner", why=repr(error), log=guest.log_path)
 
 
 SUITES = {
@@ -511,8 +645,12 @@ SUITES = {
     "unit": [check_unit],
     "selftests": [check_selftests],
     "dkms": [check_dkms],
+    "debug": [lambda report: check_debug(report, "kasan")],
+    "kcsan": [lambda report: check_debug(report, "kcsan")],
+    "coverage": [check_coverage],
     "all": [check_static, check_unit, check_dkms, check_selftests],
 }
+SUITES["everything"] = SUITES["all"] + SUITES["debug"] + SUITES["kcsan"] + [check_mutants]
 
 
 def interrupted(_number, _frame):

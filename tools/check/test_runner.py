@@ -7,12 +7,28 @@ all of it works on text and on small child processes.
 """
 
 import contextlib
+import importlib.machinery
+import importlib.util
 import io
+import json
 import os
 import sys
 import tempfile
 
+import coverage
 import runner
+
+
+def without_suffix(name):
+    """The module in a file beside this one whose name has no .py."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
+
+
+inside = without_suffix("inside")
 
 # name, lines of a program, its exit status, what must be counted: (passed, failed, skipped)
 STREAMS = [
@@ -50,6 +66,89 @@ SETTINGS = [
     ("/* vmlab-test: phases=often */", None),
     ("/* vmlab-test: timeout=soon */", None),
 ]
+
+# the kernels= of a program, a kernel (name, tree), and whether it runs there
+PLACES = [
+    (None, ("6.1", ""), True),
+    (None, ("kasan", "/tree"), True),
+    (["6.12"], ("6.1", ""), False),
+    (["6.12"], ("kasan", "/tree"), True),
+    (["6.1"], ("kasan", "/tree"), False),
+    (["kcsan"], ("kasan", "/tree"), False),
+    (["kcsan"], ("kcsan", "/tree"), True),
+]
+
+# a kernel's log, and what must be found wrong with it: the first lines of what is reported
+RULE = "=" * 66
+LOGS = [
+    ("a quiet log", ["vmlab: pool of 64 MiB"], []),
+    ("a warning", ["a", "WARNING: CPU: 0", "b"], ["kernel log:", "a", "WARNING: CPU: 0", "b"]),
+    ("UBSAN", ["UBSAN: array-index-out-of-bounds in x.c"], ["kernel log:", "UBSAN: array-index-out-of-bounds in x.c"]),
+    ("lockdep gives up", ["turning off the locking correctness validator."],
+     ["kernel log:", "turning off the locking correctness validator."]),
+    ("a race of the core", [RULE, "BUG: KCSAN: data-race in a / b", "x", RULE, "quiet"], []),
+    ("a race in vmlab", [RULE, "BUG: KCSAN: data-race in a [vmlab] / b", "x", RULE],
+     ["kernel log:", "BUG: KCSAN: data-race in a [vmlab] / b", "x", RULE]),
+    ("a warning after a race of the core", ["BUG: KCSAN: data-race in a / b", RULE, "WARNING: CPU: 1"],
+     ["kernel log:", "WARNING: CPU: 1"]),
+]
+
+# lines that did not run, lines with code, and the ranges to be shown
+RANGES = [
+    ([], [1, 2, 3], []),
+    ([2], [1, 2, 3], [[2, 2]]),
+    ([1, 2, 5], [1, 2, 5, 9], [[1, 5]]),
+    ([1, 2, 5], [1, 2, 4, 5], [[1, 2], [5, 5]]),
+]
+
+
+class Lines:
+    """Stands for inside's Log: gives its lines once."""
+
+    def __init__(self, lines):
+        self.left = lines
+
+    def lines(self):
+        given, self.left = self.left, []
+        return given
+
+
+def complaints(lines):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return inside.alarms(Lines(lines))
+
+
+def runs(kernels, place):
+    program = type("Program", (), {"kernels": kernels})
+    return runner.Kernel(*place).runs(program)
+
+
+def lines_added():
+    """Two boots of one object, whose counts are added; a kernel header, which is not ours."""
+    lines = {"module/a.c": {}}
+    for count in (0, 3):
+        coverage.add(lines, {"files": [
+            {"file": "/built/module/a.c", "lines": [{"line_number": 1, "count": count}, {"line_number": 2, "count": 0}]},
+            {"file": "/kernel/include/linux/mm.h", "lines": [{"line_number": 1, "count": 1}]},
+        ]}, "/built")
+    return lines
+
+
+def guest_events():
+    """What a guest's events count as, up to its unloading the module."""
+    report = runner.Report()
+    program = type("Program", (), {"name": "prog"})
+    with contextlib.redirect_stdout(io.StringIO()):
+        guest = runner.Guest(report, runner.Kernel("kasan", "/tree"), [("plain", program)], "kasan-plain", "/vmlab.ko")
+        for line in (
+            '{"event": "ready"}',
+            '{"event": "start", "program": "prog", "phase": "plain"}',
+            '{"event": "end", "program": "prog", "phase": "plain", "status": 0, "wrong": []}',
+            '{"event": "unloaded", "wrong": ["leaked: unreferenced object"]}',
+            '{"event": "done"}',
+        ):
+            guest.event(json.loads(line))
+    return report.counts["passed"], report.counts["failed"], guest.todo
 
 
 def judged(text, status):
@@ -115,6 +214,13 @@ def main():
         cases.append((f"exit status and last line of {line}", total(passed, failed), (expected, line)))
     cases += [(f"settings: {text}", settings(text), expected) for text, expected in SETTINGS]
     cases += list(commands())
+    cases += [(f"{place[0]} runs what says kernels={kernels}", runs(kernels, place), expected)
+              for kernels, place, expected in PLACES]
+    cases += [(f"kernel log: {name}", complaints(lines), expected) for name, lines, expected in LOGS]
+    cases += [(f"ranges of {missed} in {code}", coverage.ranges(missed, code), expected)
+              for missed, code, expected in RANGES]
+    cases.append(("counts of two boots are added", lines_added(), {"module/a.c": {1: 3, 2: 0}}))
+    cases.append(("a leak after the last program counts", guest_events(), (2, 1, [])))
     print("TAP version 13")
     print(f"1..{len(cases)}")
     failed = 0

@@ -49,6 +49,7 @@ except below --share. Its stdout and stderr come out live; its stdin is /dev/nul
   --accel auto|kvm|tcg
                      hardware virtualisation or emulation; auto, the default, takes KVM only where it can work
   --install          install missing packages (as root), after listing them
+  --qemu "WORDS"     more words for QEMU itself (again for more)
   --quiet            do not tell the kernel and accelerator chosen
 
 Environment: VMLAB_KO=FILE loads that module instead of building one; VMLAB_GUEST_CONSOLE=FILE keeps the kernel's
@@ -73,7 +74,7 @@ def parse(words):
     options = types.SimpleNamespace(
         kernel=images.NEWEST, cpus=None, memory=None, nodes=None, node=[], disk=[], module=None, no_module=False,
         append=[], icount=False, timeout="600", share=[], accel=os.environ.get("VMLAB_ACCEL") or "auto",
-        install=os.environ.get("VMLAB_INSTALL") == "1", quiet=False, help=False)
+        install=os.environ.get("VMLAB_INSTALL") == "1", qemu=[], quiet=False, help=False)
     words = list(words)
     while words:
         word = words.pop(0)
@@ -246,13 +247,14 @@ def go(options):
     descriptors += [run.unlinked_file(place, length=size) for size in options.disks]
     paths = [f"/proc/self/fd/{descriptor}" for descriptor in descriptors]
 
-    append = " ".join(options.append)
+    append = " ".join(filter(None, [kernel.parameters, *options.append]))
     guest = run.Guest(os.environ.get("VMLAB_GUEST_CONSOLE"))
     try:
         guest.start(lambda ports: machine.words_for(types.SimpleNamespace(
             accel=chosen, icount=options.icount, nodes=options.node_list, cpus=options.cpu_count,
             memory=options.memory_bytes, kernel=kernel.vmlinux, initrd=paths[0], disks=paths[1:], ports=ports,
             parameters=machine.kernel_parameters(options.icount, append), shares=options.shares,
+            more=" ".join(options.qemu).split(),
             root_owner=os.geteuid() == 0)), mark.encode(), descriptors)
         result = guest.wait(options.timeout)
     finally:

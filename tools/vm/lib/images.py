@@ -25,14 +25,16 @@ NEWEST = "6.12"
 class Kernel:
     """A kernel that can be booted: `release`, `vmlinux` (the file for QEMU's -kernel), `modules` (the
     directory that the guest sees as /lib/modules/RELEASE), `directory` (a place for derived files),
-    `tree` (the build tree, or None for a Debian kernel) and `series` (None for a tree)."""
+    `tree` (the build tree, or None for a Debian kernel) and `parameters` (words for its command line that its tree
+    asks for, in a file of that name)."""
 
-    def __init__(self, release, vmlinux, modules, directory, tree=None):
+    def __init__(self, release, vmlinux, modules, directory, tree=None, parameters=""):
         self.release = release
         self.vmlinux = vmlinux
         self.modules = modules
         self.directory = directory
         self.tree = tree
+        self.parameters = parameters
 
 
 def version_key(release):
@@ -261,7 +263,10 @@ def from_tree(tree):
     directory = host.cache("trees", key)
     with host.lock(f"tree-{key}"):
         modules = tree_modules(tree, release, directory)
-    return Kernel(release, image, modules, directory, tree=tree)
+    parameters = ""
+    with contextlib.suppress(OSError), open(os.path.join(tree, "parameters"), encoding="ascii") as file:
+        parameters = " ".join(file.read().split())
+    return Kernel(release, image, modules, directory, tree=tree, parameters=parameters)
 
 
 def file_has_pvh(path):
@@ -289,7 +294,9 @@ def tree_modules(tree, release, directory):
         with open(order, encoding="utf-8") as file:
             names = [re.sub(r"\.o$", ".ko", line.strip().removeprefix("kernel/")) for line in file]
     names = [name for name in names if os.path.exists(os.path.join(tree, name))]
-    stamp = hashlib.sha256(release.encode())
+    source = os.path.realpath(os.path.join(tree, "source"))  # apart from the tree when built with O=
+    source = source if os.path.isdir(source) else tree
+    stamp = hashlib.sha256(f"{release} {source}\n".encode())
     for name in ["modules.builtin", *names]:
         path = os.path.join(tree, name)
         if os.path.exists(path):
@@ -311,6 +318,7 @@ def tree_modules(tree, release, directory):
     with open(os.path.join(modules, "modules.order"), "w", encoding="utf-8") as file:
         file.writelines(f"kernel/{name}\n" for name in names)
     os.symlink(tree, os.path.join(modules, "build"))
+    os.symlink(source, os.path.join(modules, "source"))
     code, text = host.run(["depmod", "-b", directory, release])
     if code:
         raise status.Failure(status.BOOT, f"depmod failed for {tree}: {text.strip()}")

@@ -116,7 +116,7 @@ def kernel_parameters(icount, append):
 def words_for(spec):
     """QEMU's command line. `spec` has accel, icount, nodes (or None), cpus, memory, kernel, initrd, parameters, disks
     (paths), shares (directories), root_owner (whether we are root), and ports: file descriptors of connected sockets
-    named console, qmp, control, out and err."""
+    named console, qmp, control, out and err; and more: words of the user's own."""
     accel = {"kvm": "kvm", "tcg": "tcg,thread=single" if spec.icount else "tcg,thread=multi"}[spec.accel]
     words = ["qemu-system-x86_64", "-name", "vmlab", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
              "-machine", "q35", "-accel", accel]
@@ -145,4 +145,4 @@ def words_for(spec):
     for i, path in enumerate(spec.disks):
         words += ["-drive", f"if=none,id=disk{i},file={path},format=raw,cache=unsafe,discard=unmap,file.locking=off",
                   "-device", f"virtio-blk-pci,drive=disk{i}"]
-    return words
+    return words + spec.more

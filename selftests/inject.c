@@ -1,0 +1,884 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Injected faults: every class of allocation, and I/O, is made to fail.  Who asked gets
+ * the right errno or signal; a bystander, whose object is looked at byte by byte, is not
+ * harmed; what failed left no trace in the books; and the same works at once when nothing
+ * fails any more.  Classes are failed one call after the other through a fixed piece of
+ * work, then all of them at random through work at random: SEED= repeats that, SECONDS=
+ * sets the time.
+ *
+ * vmlab-test: timeout=500
+ */
+#include "kselftest_harness.h"
+#include "vmlab_test.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#define TAG 0x1e7
+#define ALWAYS "random 1000"
+
+static const char * const classes[] = {
+	"frame", "leaf", "table", "xarray", "object", "region", "batch", "swapin",
+	"bio", "io", "swapon", "chunk", "policy", "oom", "call", "verify",
+};
+
+static const char *swap_disk(void)
+{
+	return under_pressure() ? pressure_disk() : spare_disk();
+}
+
+/* Away with bad slots, which injected write errors leave. */
+static void fresh_swap(void)
+{
+	swap_all_off();
+	if (swap_use_only(swap_disk()))
+		die("cannot swap to %s: %m", swap_disk());
+}
+
+static uint64_t used_frames(void)
+{
+	return pool_sum("resident") + pool_sum("leaf");
+}
+
+FIXTURE(inject)
+{
+	struct bystander *other;
+	uint64_t used, total;
+};
+
+FIXTURE_SETUP(inject)
+{
+	settle();
+	fresh_swap();
+	ASSERT_EQ(0, debugfs_write("oom", "sigbus\n"));
+	self->used = used_frames();
+	self->total = pool_sum("total");
+	/* Under pressure it alone has more than fits. */
+	self->other = bystander_start(under_pressure() ? self->total * 9 / 8 : 600);
+}
+
+FIXTURE_TEARDOWN(inject)
+{
+	double until = now() + 10;
+
+	inject_off();
+	EXPECT_VERIFY_OK();
+	EXPECT_TRUE(bystander_is_well(self->other));
+	EXPECT_TRUE(bystander_stop(self->other));
+	/* As empty as before. */
+	while (now() < until && (used_frames() > self->used || swap_field(swap_disk(), "Used")))
+		usleep(20000);
+	EXPECT_EQ(self->used, used_frames());
+	EXPECT_EQ(0, swap_field(swap_disk(), "Used"));
+	EXPECT_EQ(self->total, pool_sum("total"));
+	EXPECT_VERIFY_OK();
+	swap_all_off();
+	settle();
+}
+
+/* What a page of ours holds, if its store worked. */
+static bool store_page(char *map, size_t page, uint32_t generation)
+{
+	char bytes[PAGE];
+
+	page_fill(bytes, TAG, page, generation);
+	return !try_copy(map + page * PAGE, bytes, PAGE);
+}
+
+static ssize_t write_byte(int fd, size_t page)
+{
+	return pwrite(fd, "x", 1, page * PAGE) == 1 ? 0 : -errno;
+}
+
+static ssize_t read_page(int fd, size_t page, void *to)
+{
+	memset(to, 0xee, PAGE);
+	return pread(fd, to, PAGE, page * PAGE) == (ssize_t)PAGE ? 0 : -errno;
+}
+
+TEST_F(inject, knobs)
+{
+	static const char * const bad[] = {
+		"", "on", "nth", "nth 0", "nth x", "nth 1 0", "nth 1 2 3", "nth -1", "random",
+		"random 0", "random 1001", "random 5 x", "random 5 6 7", "off 1", "nth1",
+	};
+	char text[4096], line[64];
+	int fd = object_open();
+	uint64_t all;
+	size_t i;
+
+	ASSERT_GE(fd, 0);
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		EXPECT_EQ(-EINVAL, inject("region", "%s", bad[i])) TH_LOG("'%s'", bad[i]);
+	EXPECT_EQ(-EINVAL, inject("region", "nth 1%100s", ""));
+	EXPECT_EQ(-ENOENT, inject("nothing", "off"));
+	/* The third and fourth of six. */
+	all = counter("injected");
+	ASSERT_EQ(0, inject("region", "nth 3 2"));
+	for (i = 1; i <= 6; i++) {
+		void *map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+
+		if (i == 3 || i == 4) {
+			EXPECT_EQ(MAP_FAILED, map);
+			EXPECT_EQ(ENOMEM, errno);
+		} else {
+			ASSERT_NE(MAP_FAILED, map);
+			munmap(map, PAGE);
+		}
+	}
+	ASSERT_GT(debugfs_read("inject/region", text, sizeof(text)), 0);
+	EXPECT_STREQ("nth 3 2\nseen 6\ninjected 2\n", text);
+	EXPECT_EQ(all + 2, counter("injected"));
+	/* What was counted can be read afterwards. */
+	ASSERT_EQ(0, inject("region", "off"));
+	ASSERT_GT(debugfs_read("inject/region", text, sizeof(text)), 0);
+	EXPECT_STREQ("off\nseen 6\ninjected 2\n", text);
+	/* `all` sets all and shows all, in this order. */
+	ASSERT_EQ(0, inject("all", "nth 1000000"));
+	ASSERT_GT(debugfs_read("inject/all", text, sizeof(text)), 0);
+	for (i = 0; i < ARRAY_SIZE(classes); i++) {
+		snprintf(line, sizeof(line), "%s seen ", classes[i]);
+		EXPECT_NE(NULL, strstr(text, line)) TH_LOG("%s", classes[i]);
+	}
+	for (i = 0, all = 0; text[i]; i++)
+		all += text[i] == '\n';
+	EXPECT_EQ(ARRAY_SIZE(classes), all);
+	EXPECT_EQ(-EINVAL, inject("all", "nonsense"));
+	inject_off();
+	close(fd);
+}
+
+/* Which of 64 calls fail at random. */
+static uint64_t drawn(int fd, const char *command)
+{
+	uint64_t mask = 0;
+	int i;
+
+	if (inject("region", "%s", command))
+		die("inject region %s: %m", command);
+	for (i = 0; i < 64; i++) {
+		void *map = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+
+		if (map == MAP_FAILED)
+			mask |= 1ULL << i;
+		else
+			munmap(map, PAGE);
+	}
+	if (inject_seen("region") != 64 || inject_count("region") != __builtin_popcountll(mask))
+		die("the knob has counted wrong");
+	return mask;
+}
+
+TEST_F(inject, the_seed_decides)
+{
+	int fd = object_open();
+	char text[128], *line;
+	uint64_t mask;
+
+	ASSERT_GE(fd, 0);
+	mask = drawn(fd, "random 300 17");
+	EXPECT_EQ(mask, drawn(fd, "random 300 17"));
+	EXPECT_NE(mask, drawn(fd, "random 300 18"));
+	EXPECT_EQ(~0ULL, drawn(fd, "random 1000 17"));
+	/* About a third: that 64 throws give less than 4 or more than 44 is no chance. */
+	EXPECT_GE(__builtin_popcountll(mask), 4);
+	EXPECT_LE(__builtin_popcountll(mask), 44);
+	/* A seed that nobody gave is shown, so that it can be given. */
+	mask = drawn(fd, "random 500");
+	ASSERT_GT(debugfs_read("inject/region", text, sizeof(text)), 0);
+	line = text;
+	EXPECT_EQ(mask, drawn(fd, strsep(&line, "\n")));
+	close(fd);
+}
+
+TEST_F(inject, open_fails)
+{
+	int fd = object_open(), n;
+	char page[PAGE];
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(0, inject("object", ALWAYS));
+	EXPECT_EQ(-ENOMEM, object_open());
+	/* Those that are there need none. */
+	EXPECT_EQ(0, object_write_pages(fd, TAG, 0, 4, 1));
+	EXPECT_EQ(0, read_page(fd, 9, page));
+	for (n = 1; n <= 3; n++) {
+		ASSERT_EQ(0, inject("object", "nth %d", n));
+		EXPECT_EQ(-ENOMEM, object_open());
+		EXPECT_EQ(1, inject_count("object"));
+	}
+	inject_off();
+	for (n = 1; n <= 2; n++) {
+		ASSERT_EQ(0, inject("xarray", "nth %d", n));
+		EXPECT_EQ(-ENOMEM, object_open());
+		EXPECT_EQ(1, inject_count("xarray"));
+	}
+	inject_off();
+	n = object_open();
+	EXPECT_GE(n, 0);
+	close(n);
+	EXPECT_EQ(0, object_wrong_pages(fd, TAG, 0, 4, 1));
+	close(fd);
+}
+
+static int touch_and_fork(void *arg)
+{
+	char *map = arg;
+	pid_t child;
+
+	/* Pieces of a mapping and copies of it share what mmap() made. */
+	CHECK(!mprotect(map + PAGE, PAGE, PROT_READ));
+	CHECK(!munmap(map + 3 * PAGE, PAGE));
+	child = fork();
+	CHECK(child >= 0);
+	CHECK(page_is(map, TAG, 0, 1) && page_is(map + PAGE, TAG, 1, 1));
+	if (!child)
+		_exit(0);
+	CHECK(!child_wait(child));
+	return 0;
+}
+
+TEST_F(inject, mmap_fails)
+{
+	int fd = object_open();
+	char *map;
+
+	ASSERT_GE(fd, 0);
+	map = object_map(fd, 0, 4);
+	pages_fill(map, TAG, 0, 4, 1);
+	ASSERT_EQ(0, inject("region", ALWAYS));
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_EQ(0, child_run(touch_and_fork, map));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, 4, 1));
+	inject_off();
+	munmap(map, 4 * PAGE);
+	close(fd);
+}
+
+/* No leaf, no entry for one: nothing new in 2 MiB that have none; all else goes on. */
+TEST_F(inject, leaves_fail)
+{
+	static const char * const names[] = { "leaf", "xarray" };
+	const size_t pages = 4 * LEAF_PAGES;
+	int fd = object_open();
+	char page[PAGE], *map;
+	unsigned char byte;
+	size_t i;
+
+	ASSERT_GE(fd, 0);
+	map = object_map(fd, 0, pages);
+	ASSERT_TRUE(store_page(map, 0, 1));
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		bool entry = !strcmp(names[i], "xarray");
+		size_t free = (1 + i) * LEAF_PAGES;
+
+		ASSERT_EQ(0, inject(names[i], ALWAYS));
+		EXPECT_EQ(SIGBUS, try_store(map + free * PAGE, 1));
+		/* A load needs no leaf, but an entry that says that the zero page is mapped. */
+		EXPECT_EQ(entry ? SIGBUS : 0, try_load(map + free * PAGE, &byte));
+		EXPECT_EQ(0, read_page(fd, free, page));
+		EXPECT_TRUE(page_is_zero(page));
+		EXPECT_EQ(-ENOSPC, write_byte(fd, free));
+		EXPECT_EQ(-ENOMEM, object_populate(fd, free, 3));
+		EXPECT_EQ(-ENOMEM, object_pin(fd, free, 3));
+		EXPECT_EQ(0, object_discard(fd, 0, pages));
+		EXPECT_EQ(0, object_pageout(fd, free, 512));
+		EXPECT_EQ(0, object_count(fd, free, 512, VMLAB_RES_RESIDENT));
+		inject_off();
+		EXPECT_TRUE(store_page(map, free, 1));
+		EXPECT_EQ(0, pages_wrong(map + free * PAGE, TAG, free, 1, 1));
+		EXPECT_VERIFY_OK();
+		ASSERT_TRUE(store_page(map, 0, 1));
+	}
+	/* Where there is a leaf, none is needed. */
+	ASSERT_EQ(0, inject("leaf", ALWAYS));
+	ASSERT_EQ(0, inject("xarray", ALWAYS));
+	EXPECT_TRUE(store_page(map, 7, 1));
+	EXPECT_EQ(1, object_pageout(fd, 7, 1));
+	EXPECT_EQ(0, object_populate(fd, 7, 3));
+	EXPECT_EQ(0, pages_wrong(map + 7 * PAGE, TAG, 7, 1, 1));
+	EXPECT_EQ(0, inject_count("leaf") + inject_count("xarray"));
+	inject_off();
+	munmap(map, pages * PAGE);
+	close(fd);
+}
+
+static int store_at(void *arg)
+{
+	*(volatile char *)arg = 1;
+	return 0;
+}
+
+/* As Linux has it: who has no page table tries again until there is one, or it is killed. */
+TEST_F(inject, page_tables_fail)
+{
+	int fd = object_open(), zero = open("/dev/zero", O_RDONLY);
+	char *map;
+	pid_t child;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_GE(zero, 0);
+	map = object_map(fd, 0, 8 * LEAF_PAGES);
+	ASSERT_EQ(0, inject("table", "nth 1 3"));
+	EXPECT_TRUE(store_page(map, 0, 1));
+	EXPECT_EQ(3, inject_count("table"));
+	EXPECT_GE(inject_seen("table"), 4);
+	ASSERT_EQ(0, inject("table", ALWAYS));
+	/* Where there is a table, none is needed. */
+	EXPECT_TRUE(store_page(map, 1, 1));
+	/* A call that copies to such a place cannot try for ever. */
+	EXPECT_EQ(-1, read(zero, map + 4 * LEAF_BYTES, 10));
+	EXPECT_EQ(EFAULT, errno);
+	child = child_start(store_at, map + 6 * LEAF_BYTES);
+	usleep(200000);
+	EXPECT_EQ(0, kill(child, SIGKILL));
+	EXPECT_EQ(BY_SIGNAL(SIGKILL), child_wait(child));
+	child = child_start(store_at, map + 6 * LEAF_BYTES);
+	usleep(100000);
+	inject_off();
+	EXPECT_EQ(0, child_wait(child));
+	EXPECT_EQ(1, map[6 * LEAF_BYTES]);
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, 2, 1));
+	munmap(map, 8 * LEAF_BYTES);
+	close(zero);
+	close(fd);
+}
+
+TEST_F_TIMEOUT(inject, frames_fail, 120)
+{
+	/* Holes that no run of stores has filled ahead. */
+	const size_t pages = 256, hole = pages + 100;
+	uint64_t kills = counter("oom_kill");
+	int fd = object_open(), node;
+	unsigned char byte;
+	char page[PAGE], *map;
+
+	ASSERT_GE(fd, 0);
+	map = object_map(fd, 0, 2 * pages);
+	pages_fill(map, TAG, 0, pages, 1);
+	ASSERT_GE(object_pageout(fd, 0, pages / 2), 1);
+	/* One node has none: the other has. */
+	ASSERT_EQ(0, inject("frame", "nth 1"));
+	EXPECT_TRUE(store_page(map, hole, 1));
+	EXPECT_EQ(1, inject_count("frame"));
+	/* Nobody has any, but not for long. */
+	ASSERT_EQ(0, inject("frame", "nth 1 %d", 2 * nr_nodes()));
+	EXPECT_TRUE(store_page(map, hole + 1, 1));
+	ASSERT_EQ(0, inject("frame", ALWAYS));
+	EXPECT_EQ(SIGBUS, try_store(map + (hole + 2) * PAGE, 1));
+	EXPECT_EQ(-ENOSPC, write_byte(fd, hole + 2));
+	EXPECT_EQ(-ENOMEM, object_populate(fd, hole + 2, 1));
+	EXPECT_EQ(-ENOMEM, object_pin(fd, hole + 2, 1));
+	/* A hole needs none. */
+	EXPECT_EQ(0, try_load(map + (hole + 2) * PAGE, &byte));
+	EXPECT_EQ(0, byte);
+	/* All that could go has gone to make room: a page on swap cannot come back. */
+	EXPECT_EQ(SIGBUS, try_load(map, &byte));
+	EXPECT_EQ(SIGBUS, try_store(map, 1));
+	EXPECT_EQ(-ENOMEM, read_page(fd, 1, page));
+	EXPECT_EQ(-ENOSPC, write_byte(fd, 1));
+	EXPECT_EQ(-ENOMEM, object_populate(fd, 2, 1));
+	EXPECT_EQ(-ENOMEM, swap_off(swap_disk()));
+	EXPECT_TRUE(swap_is_on(swap_disk()));
+	EXPECT_EQ(0, object_discard(fd, hole, 1));
+	inject_off();
+	EXPECT_EQ(kills, counter("oom_kill"));
+	for (node = 0; node < nr_nodes(); node++)
+		EXPECT_GT(pool_field(node, "free"), 0);
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, 1));
+	EXPECT_EQ(0, pages_wrong(map + (hole + 1) * PAGE, TAG, hole + 1, 1, 1));
+	EXPECT_EQ(0, pages_not_zero(map + (hole + 2) * PAGE, 1));
+	munmap(map, 2 * pages * PAGE);
+	close(fd);
+}
+
+/* With the policy to kill, but no memory to find out whom: who asked gets the error. */
+TEST_F_TIMEOUT(inject, nobody_can_be_chosen, 60)
+{
+	uint64_t kills = counter("oom_kill");
+	int fd = object_open();
+	char *map;
+
+	ASSERT_GE(fd, 0);
+	map = object_map(fd, 0, 8);
+	ASSERT_EQ(0, debugfs_write("oom", "kill\n"));
+	ASSERT_EQ(0, inject("oom", ALWAYS));
+	ASSERT_EQ(0, inject("frame", ALWAYS));
+	EXPECT_EQ(SIGBUS, try_store(map, 1));
+	EXPECT_GE(inject_count("oom"), 1);
+	inject_off();
+	EXPECT_EQ(kills, counter("oom_kill"));
+	EXPECT_TRUE(store_page(map, 0, 1));
+	munmap(map, 8 * PAGE);
+	close(fd);
+}
+
+TEST_F_TIMEOUT(inject, reads_and_writes_fail, 60)
+{
+	const size_t pages = 128;
+	uint64_t written = counter("swap_write_error"), read = counter("swap_read_error");
+	struct vmlab_ioc_info info;
+	int fd = object_open();
+	char page[PAGE], *map;
+	unsigned char byte;
+
+	ASSERT_GE(fd, 0);
+	map = object_map(fd, 0, pages);
+	pages_fill(map, TAG, 0, pages, 1);
+	/* Pinned, so that under pressure nobody but us moves them. */
+	ASSERT_EQ(0, object_pin(fd, 0, pages));
+	ASSERT_EQ(0, inject("io", ALWAYS));
+	ASSERT_EQ(0, object_unpin(fd, 0, pages));
+	EXPECT_EQ(0, object_pageout(fd, 0, pages));
+	EXPECT_GE(counter("swap_write_error"), written + pages);
+	EXPECT_EQ(0, object_pin(fd, 0, pages));
+	inject_off();
+	ASSERT_EQ(0, object_info(fd, &info));
+	EXPECT_EQ(pages, info.resident_pages);
+	EXPECT_EQ(pages, info.dirty_pages);
+	EXPECT_GE(swap_field(swap_disk(), "Bad"), pages * 4);
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, 1));
+
+	ASSERT_EQ(0, object_unpin(fd, 0, pages));
+	ASSERT_GE(object_pageout(fd, 0, pages), 1);
+	ASSERT_EQ(0, object_count(fd, 0, pages, VMLAB_RES_RESIDENT));
+	ASSERT_EQ(0, inject("io", ALWAYS));
+	EXPECT_EQ(SIGBUS, try_load(map, &byte));
+	EXPECT_EQ(SIGBUS, try_store(map + PAGE, 1));
+	EXPECT_EQ(-EIO, read_page(fd, 2, page));
+	EXPECT_EQ(-EIO, write_byte(fd, 3));
+	EXPECT_EQ(-EIO, object_populate(fd, 4, 2));
+	EXPECT_EQ(-EIO, object_pin(fd, 6, 2));
+	EXPECT_GE(counter("swap_read_error"), read + 6);
+	inject_off();
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, 1));
+	munmap(map, pages * PAGE);
+	close(fd);
+	EXPECT_EQ(0, inject("io", ALWAYS));
+	EXPECT_EQ(-EIO, swap_on(under_pressure() ? spare_disk() : pressure_disk()));
+	inject_off();
+}
+
+/* A read that was done and fails all the same: swapoff leaves the device on. */
+TEST_F_TIMEOUT(inject, swapoff_fails, 60)
+{
+	const size_t pages = 200;
+	int fd = object_open(), n;
+	char *map;
+
+	ASSERT_GE(fd, 0);
+	/* The bystander's pages would need the room of ours, and more. */
+	if (under_pressure())
+		ASSERT_EQ(0, swap_format(spare_disk()) ?: swap_on_priority(spare_disk(), 0));
+	map = object_map(fd, 0, pages);
+	pages_fill(map, TAG, 0, pages, 1);
+	ASSERT_GE(object_pageout(fd, 0, pages), 1);
+	ASSERT_EQ(0, inject("io", "nth 1 1000000"));
+	EXPECT_EQ(-EIO, swap_off(swap_disk()));
+	inject_off();
+	ASSERT_EQ(0, inject("swapon", "nth 1"));
+	EXPECT_EQ(-ENOMEM, swap_off(swap_disk()));
+	EXPECT_TRUE(swap_is_on(swap_disk()));
+	EXPECT_VERIFY_OK();
+	inject_off();
+	ASSERT_EQ(0, swap_off(swap_disk()));
+	EXPECT_FALSE(swap_is_on(swap_disk()));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, 1));
+	/* On again: each of its allocations in turn. */
+	ASSERT_EQ(0, swap_format(swap_disk()));
+	for (n = 1; n < 50; n++) {
+		int error;
+
+		ASSERT_EQ(0, inject("swapon", "nth %d", n));
+		error = swap_on(swap_disk());
+		if (!inject_count("swapon")) {
+			EXPECT_EQ(0, error);
+			break;
+		}
+		ASSERT_EQ(-ENOMEM, error);
+		ASSERT_FALSE(swap_is_on(swap_disk()));
+	}
+	EXPECT_GE(n, 5);
+	EXPECT_LT(n, 50);
+	inject_off();
+	if (under_pressure())
+		EXPECT_EQ(0, swap_off(spare_disk()));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, 1));
+	munmap(map, pages * PAGE);
+	close(fd);
+}
+
+/* What has a reserve, or another way, does its work without. */
+TEST_F_TIMEOUT(inject, reserves_suffice, 120)
+{
+	static const char * const names[] = { "batch", "swapin", "bio" };
+	const size_t pages = 200;
+	int fd = object_open();
+	char *map;
+	size_t i;
+
+	ASSERT_GE(fd, 0);
+	map = object_map(fd, 0, pages);
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		uint64_t bios = counter("swap_out_bio");
+
+		pages_fill(map, TAG, 0, pages, i);
+		ASSERT_EQ(0, inject(names[i], ALWAYS));
+		EXPECT_GE(object_pageout(fd, 0, pages), 1);
+		EXPECT_EQ(0, object_count(fd, 0, pages, VMLAB_RES_RESIDENT));
+		EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, i));
+		EXPECT_EQ(0, object_wrong_pages(fd, TAG, 0, pages, i));
+		EXPECT_GE(inject_count(names[i]), 1) TH_LOG("%s", names[i]);
+		/* Without bios for runs, there is one for each page. */
+		if (!strcmp(names[i], "bio") && !under_pressure())
+			EXPECT_EQ(bios + pages, counter("swap_out_bio"));
+		inject_off();
+		EXPECT_VERIFY_OK();
+	}
+	munmap(map, pages * PAGE);
+	close(fd);
+}
+
+TEST_F_TIMEOUT(inject, resize_fails, 60)
+{
+	unsigned long mb = pool_mb(0);
+	int fd = object_open(), n, error;
+	char *map;
+
+	ASSERT_GE(fd, 0);
+	map = object_map(fd, 0, 100);
+	pages_fill(map, TAG, 0, 100, 1);
+	ASSERT_EQ(0, inject("chunk", ALWAYS));
+	EXPECT_EQ(-ENOMEM, pool_resize(0, mb + 4));
+	EXPECT_EQ(mb, pool_mb(0));
+	/* In pieces, when none of 2 MiB is to be had. */
+	for (n = 1; n < 20; n++) {
+		ASSERT_EQ(0, inject("chunk", "nth %d", n));
+		error = pool_resize(0, mb + 4);
+		EXPECT_TRUE(!error || error == -ENOMEM);
+		EXPECT_EQ(!error, pool_mb(0) == mb + 4);
+		EXPECT_VERIFY_OK();
+		inject_off();
+		ASSERT_EQ(0, pool_resize(0, mb));
+		if (!inject_count("chunk"))
+			break;
+	}
+	EXPECT_LT(n, 20);
+	/* A chunk that cannot be emptied stays; that it can be means that all went to swap. */
+	ASSERT_EQ(0, object_pin(fd, 0, 100));
+	ASSERT_EQ(0, inject("frame", ALWAYS));
+	error = pool_resize(0, 2);
+	EXPECT_TRUE(!error || error == -ENOSPC);
+	inject_off();
+	ASSERT_EQ(0, pool_resize(0, mb));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, 100, 1));
+	munmap(map, 100 * PAGE);
+	close(fd);
+}
+
+TEST_F(inject, policies_fail)
+{
+	int fd = object_open(), n, error = -1;
+	char text[128], *map;
+
+	ASSERT_GE(fd, 0);
+	map = object_map(fd, 0, 100);
+	pages_fill(map, TAG, 0, 100, 1);
+	ASSERT_EQ(0, inject("policy", ALWAYS));
+	EXPECT_EQ(-ENOMEM, debugfs_write("policy", "fifo\n"));
+	for (n = 1; n < 10 && error; n++) {
+		ASSERT_EQ(0, inject("policy", "nth %d", n));
+		error = debugfs_write("policy", "fifo\n");
+		ASSERT_GT(debugfs_read("policy", text, sizeof(text)), 0);
+		EXPECT_NE(NULL, strstr(text, error ? "[clock]" : "[fifo]"));
+		EXPECT_EQ(error ? 1 : 0, inject_count("policy"));
+		EXPECT_EQ(error ? -ENOMEM : 0, error);
+		EXPECT_VERIFY_OK();
+	}
+	EXPECT_EQ(nr_nodes() + 2, n);
+	inject_off();
+	EXPECT_GE(object_pageout(fd, 0, 100), 1);
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, 100, 1));
+	EXPECT_EQ(0, debugfs_write("policy", "clock\n"));
+	munmap(map, 100 * PAGE);
+	close(fd);
+}
+
+TEST_F(inject, calls_fail)
+{
+	char text[8192], *buffer;
+	int fd = object_open(), n;
+	uint32_t vec[8];
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(0, object_write_pages(fd, TAG, 0, 8, 1));
+	/* A buffer that is not there yet needs a page in between. */
+	buffer = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, buffer);
+	ASSERT_EQ(0, inject("call", ALWAYS));
+	EXPECT_EQ(-1, pread(fd, buffer, PAGE, 0));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_EQ(-ENOMEM, object_residency(fd, 0, 8, vec));
+	/* One that is there needs none. */
+	memset(buffer, 0, PAGE);
+	EXPECT_EQ(PAGE, pread(fd, buffer, PAGE, PAGE));
+	EXPECT_TRUE(page_is(buffer, TAG, 1, 1));
+	inject_off();
+	munmap(buffer, PAGE);
+	for (n = 1; n < 50; n++) {
+		ASSERT_EQ(0, inject("verify", "nth %d", n));
+		if (debugfs_read("verify", text, sizeof(text)) > 0)
+			break;
+	}
+	EXPECT_EQ(0, inject_count("verify"));
+	EXPECT_GE(n, 4);
+	EXPECT_EQ(0, object_wrong_pages(fd, TAG, 0, 8, 1));
+	close(fd);
+}
+
+/*
+ * The piece of work for the sweep: everything once, the same each time.  Each operation
+ * may fail with what is right for it, and no other way.
+ */
+static void judge(struct __test_metadata *_metadata, const char *what, int result, int may)
+{
+	if (!result || result == may || result == -EIO)
+		return;
+	EXPECT_EQ(0, result)
+		TH_LOG("%s", what);
+}
+
+static void all_once(struct __test_metadata *_metadata, unsigned long mb)
+{
+	static const size_t pages = 2 * LEAF_PAGES + 40;
+	const char *more = under_pressure() ? spare_disk() : pressure_disk();
+	struct ledger ledger;
+	char text[8192];
+	uint32_t vec[64];
+	size_t i, page;
+	int error;
+
+	error = ledger_open(&ledger, TAG + 1, pages, 1);
+	judge(_metadata, "open", error, -ENOMEM);
+	if (error)
+		return;
+	judge(_metadata, "mmap", ledger_map(&ledger), -ENOMEM);
+	for (i = 0; i < 3; i++) {
+		page = i * LEAF_PAGES + 5;
+		if (ledger.map) {
+			judge(_metadata, "load of a hole", ledger_load(&ledger, page), SIGBUS);
+			judge(_metadata, "store", ledger_store(&ledger, page), SIGBUS);
+			judge(_metadata, "store", ledger_store(&ledger, page + 1), SIGBUS);
+		}
+		judge(_metadata, "write", ledger_write(&ledger, page + 2), -ENOSPC);
+		judge(_metadata, "read", ledger_read(&ledger, page + 3), -ENOMEM);
+		judge(_metadata, "POPULATE", object_populate(ledger.fd, page + 4, 3), -ENOMEM);
+	}
+	judge(_metadata, "PAGEOUT", object_pageout(ledger.fd, 0, pages) < 0, 0);
+	for (i = 0; i < 3; i++) {
+		page = i * LEAF_PAGES + 5;
+		judge(_metadata, "read", ledger_read(&ledger, page), -ENOMEM);
+		judge(_metadata, "write", ledger_write(&ledger, page + 1), -ENOSPC);
+		if (ledger.map)
+			judge(_metadata, "load", ledger_load(&ledger, page + 2), SIGBUS);
+	}
+	judge(_metadata, "PIN", object_pin(ledger.fd, 5, 4), -ENOMEM);
+	judge(_metadata, "UNPIN", object_unpin(ledger.fd, 5, 4), 0);
+	judge(_metadata, "RESIDENCY", object_residency(ledger.fd, 0, 64, vec), -ENOMEM);
+	judge(_metadata, "DISCARD", ledger_discard(&ledger, 6), 0);
+	judge(_metadata, "policy", debugfs_write("policy", "fifo\n"), -ENOMEM);
+	judge(_metadata, "policy", debugfs_write("policy", "clock\n"), -ENOMEM);
+	judge(_metadata, "growing", pool_resize(0, mb + 2), -ENOMEM);
+	judge(_metadata, "swapon", swap_on(more), -ENOMEM);
+	error = swap_is_on(more) ? swap_off(more) : 0;
+	judge(_metadata, "swapoff", error, -ENOMEM);
+	error = debugfs_read("verify", text, sizeof(text));
+	judge(_metadata, "verify", error < 0 ? error : 0, -ENOMEM);
+	EXPECT_EQ(NULL, strstr(text, "BAD"));
+
+	/* Nothing fails any more: every byte is there, and all can be put back. */
+	inject_off();
+	if (swap_is_on(more))
+		EXPECT_EQ(0, swap_off(more));
+	EXPECT_EQ(0, pool_resize(0, mb));
+	EXPECT_EQ(0, debugfs_write("policy", "clock\n"));
+	ledger_check(&ledger);
+	EXPECT_VERIFY_OK();
+	ledger_close(&ledger);
+}
+
+FIXTURE(sweep)
+{
+	struct bystander *other;
+	uint64_t used;
+	unsigned long mb;
+};
+
+FIXTURE_VARIANT(sweep)
+{
+	const char *class;
+	unsigned int times;	/* how many calls in a row */
+	uint64_t least;		/* calls in the piece of work, at least */
+};
+
+FIXTURE_SETUP(sweep)
+{
+	settle();
+	fresh_swap();
+	ASSERT_EQ(0, debugfs_write("oom", "sigbus\n"));
+	ASSERT_EQ(0, swap_format(under_pressure() ? spare_disk() : pressure_disk()));
+	self->used = used_frames();
+	self->mb = pool_mb(0);
+	self->other = bystander_start(under_pressure() ? pool_sum("total") : 300);
+}
+
+FIXTURE_TEARDOWN(sweep)
+{
+	double until = now() + 10;
+
+	inject_off();
+	EXPECT_TRUE(bystander_is_well(self->other));
+	EXPECT_TRUE(bystander_stop(self->other));
+	while (now() < until && (used_frames() > self->used || swap_field(swap_disk(), "Used")))
+		usleep(20000);
+	EXPECT_EQ(self->used, used_frames());
+	EXPECT_EQ(0, swap_field(swap_disk(), "Used"));
+	EXPECT_VERIFY_OK();
+	swap_all_off();
+	settle();
+}
+
+#define CLASS(name, calls) .class = #name, .times = 1, .least = (calls)
+
+FIXTURE_VARIANT_ADD(sweep, frame) { CLASS(frame, 10) };
+/* On both nodes, and again when it is tried again. */
+FIXTURE_VARIANT_ADD(sweep, frames) { .class = "frame", .times = 6, .least = 10 };
+FIXTURE_VARIANT_ADD(sweep, leaf) { CLASS(leaf, 3) };
+FIXTURE_VARIANT_ADD(sweep, table) { CLASS(table, 2) };
+FIXTURE_VARIANT_ADD(sweep, xarray) { CLASS(xarray, 8) };
+FIXTURE_VARIANT_ADD(sweep, object) { CLASS(object, 3) };
+FIXTURE_VARIANT_ADD(sweep, region) { CLASS(region, 1) };
+FIXTURE_VARIANT_ADD(sweep, batch) { CLASS(batch, 3) };
+FIXTURE_VARIANT_ADD(sweep, swapin) { CLASS(swapin, 6) };
+FIXTURE_VARIANT_ADD(sweep, bio) { CLASS(bio, 6) };
+FIXTURE_VARIANT_ADD(sweep, io) { CLASS(io, 6) };
+FIXTURE_VARIANT_ADD(sweep, swapon) { CLASS(swapon, 6) };
+FIXTURE_VARIANT_ADD(sweep, chunk) { CLASS(chunk, 4) };
+FIXTURE_VARIANT_ADD(sweep, policy) { CLASS(policy, 2) };
+FIXTURE_VARIANT_ADD(sweep, call) { CLASS(call, 1) };
+FIXTURE_VARIANT_ADD(sweep, verify) { CLASS(verify, 4) };
+
+TEST_F_TIMEOUT(sweep, call_by_call, 200)
+{
+	uint64_t n, step = 1, seen = 0;
+	bool last = false;
+
+	for (n = 1; !last; n += step) {
+		ASSERT_EQ(0, inject(variant->class, "nth %lu %u", (unsigned long)n,
+				    variant->times));
+		all_once(_metadata, self->mb);
+		last = !inject_count(variant->class);
+		seen = inject_seen(variant->class);
+		/* The first ones one by one, then with growing strides, lest it take for ever. */
+		if (n >= 24)
+			step = n / 8;
+		ASSERT_LT(n, 5000);
+	}
+	note("%s: %lu calls, none failed of those from %lu on", variant->class,
+	     (unsigned long)seen, (unsigned long)(n - step));
+	EXPECT_GE(seen, variant->least);
+}
+
+static int mixed(void *arg)
+{
+	struct ledger *ledger = arg;
+	double until = now() + seconds(8);
+
+	while (now() < until)
+		ledger_step(ledger);
+	note("%lu steps, %lu failures", (unsigned long)ledger->steps,
+	     (unsigned long)ledger->failures);
+	/* The parent turns it all off, then the check begins. */
+	raise(SIGSTOP);
+	ledger_check(ledger);
+	return ledger->steps < 10;
+}
+
+#define WORKERS 3
+
+/* What an administrator does meanwhile; returns how much of it failed, as it may. */
+static int administer(struct __test_metadata *_metadata, int round, unsigned long mb)
+{
+	const char *more = under_pressure() ? spare_disk() : pressure_disk();
+	int failed = 0, error;
+	char text[8192];
+
+	error = debugfs_write("policy", round % 2 ? "clock\n" : "fifo\n");
+	EXPECT_TRUE(!error || error == -ENOMEM);
+	failed += error != 0;
+	error = pool_resize(0, round % 2 ? mb : mb + 2);
+	EXPECT_TRUE(!error || error == -ENOMEM || error == -ENOSPC);
+	failed += error != 0;
+	error = swap_is_on(more) ? swap_off(more) : swap_on(more);
+	EXPECT_TRUE(!error || error == -ENOMEM || error == -EIO);
+	failed += error != 0;
+	error = debugfs_read("verify", text, sizeof(text));
+	EXPECT_TRUE(error > 0 || error == -ENOMEM);
+	EXPECT_EQ(NULL, strstr(text, "BAD")) TH_LOG("%s", text);
+	return failed + (error < 0);
+}
+
+static void mixed_load(struct __test_metadata *_metadata, unsigned int permille, size_t pages)
+{
+	const char *more = under_pressure() ? spare_disk() : pressure_disk();
+	int i, status, stopped, round, failed = 0;
+	struct ledger ledgers[WORKERS];
+	uint64_t state = seed(), injected;
+	unsigned long mb = pool_mb(0);
+	pid_t pids[WORKERS];
+
+	ASSERT_EQ(0, swap_format(more));
+	for (i = 0; i < WORKERS; i++) {
+		ASSERT_EQ(0, ledger_open(&ledgers[i], TAG + 2 + i, pages, state * (2 * i + 3)));
+		ASSERT_EQ(0, ledger_map(&ledgers[i]));
+	}
+	injected = counter("injected");
+	ASSERT_EQ(0, inject("all", "random %u %lu", permille, (unsigned long)state));
+	for (i = 0; i < WORKERS; i++)
+		pids[i] = child_start(mixed, &ledgers[i]);
+	for (stopped = 0, round = 0; stopped < WORKERS; round++) {
+		failed += administer(_metadata, round, mb);
+		usleep(100000);
+		while (waitpid(-1, &status, WUNTRACED | WNOHANG) > 0) {
+			ASSERT_TRUE(WIFSTOPPED(status));
+			stopped++;
+		}
+	}
+	inject_off();
+	note("%d rounds of administration, %d failures", round, failed);
+	EXPECT_VERIFY_OK();
+	EXPECT_GT(counter("injected"), injected + 10);
+	for (i = 0; i < WORKERS; i++) {
+		kill(pids[i], SIGCONT);
+		EXPECT_EQ(0, child_wait(pids[i]));
+		ledger_close(&ledgers[i]);
+	}
+	if (swap_is_on(more))
+		EXPECT_EQ(0, swap_off(more));
+	EXPECT_EQ(0, pool_resize(0, mb));
+}
+
+TEST_F_TIMEOUT(inject, one_in_a_hundred, 120)
+{
+	mixed_load(_metadata, 10, under_pressure() ? self->total / 4 : 1000);
+}
+
+TEST_F_TIMEOUT(inject, one_in_ten, 120)
+{
+	mixed_load(_metadata, 100, under_pressure() ? self->total / 4 : 1000);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The benchmark's program, run in a guest by tools/bench/run: rounds of rows, the sides in
+ * turn, one line of output for each round of each side:
+ *
+ *	round NAME SIDE NUMBER OPERATIONS NANOSECONDS [COUNT=VALUE]...
+ *
+ * Where the guest's clock counts instructions a nanosecond is one instruction.  It must never
+ * throw away or average anything, and never be run where it matters: it formats disks and
+ * turns swap off.
+ */
+#include "bench.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+/*
+ * Marks that the counting plugin looks for: instructions that do nothing and that no
+ * compiler makes.  See tools/bench/plugin/count.c.
+ */
+#define MARK_BEGIN()	asm volatile("nopl 0x76b0be61(%%rax,%%rax,1)" ::: "memory")
+#define MARK_END()	asm volatile("nopl 0x76b0be62(%%rax,%%rax,1)" ::: "memory")
+
+static struct row_table *tables;
+
+void rows_add(struct row_table *table)
+{
+	struct row_table **at = &tables;
+
+	while (*at)
+		at = &(*at)->next;
+	*at = table;
+}
+
+void round_begin(struct round *round)
+{
+	MARK_BEGIN();
+	round->begun = now_ns();
+}
+
+void round_end(struct round *round, uint64_t ops)
+{
+	round->ns += now_ns() - round->begun;
+	MARK_END();
+	round->ops += ops;
+}
+
+void round_count(struct round *round, const char *name, double value)
+{
+	if (round->nr_counts == MAX_COUNTS)
+		die("too many counts");
+	round->counts[round->nr_counts].name = name;
+	round->counts[round->nr_counts++].value = value;
+}
+
+static const char *const side_names[NR_SIDES] = { "vmlab", "linux" };
+
+static void print_round(const struct row *row, const struct round *round, int number)
+{
+	int i;
+
+	printf("round %s %s %d %llu %llu", row->name,
+	       row->flags & ROW_ONE_SIDE ? "limit" : side_names[round->side], number,
+	       (unsigned long long)round->ops, (unsigned long long)round->ns);
+	for (i = 0; i < round->nr_counts; i++)
+		printf(" %s=%.6g", round->counts[i].name, round->counts[i].value);
+	printf("\n");
+	fflush(stdout);
+}
+
+/* What a row needs, made right before each of its rounds, outside of what is measured. */
+static void prepare(const struct row *row, enum side side)
+{
+	if (side == SIDE_VMLAB && !(row->flags & ROW_ONE_SIDE)) {
+		if (row->flags & ROW_STOCK)
+			stock_fill();
+		else
+			stock_off();
+	}
+}
+
+static void run_round(const struct row *row, enum side side, int number)
+{
+	struct round round = {
+		.side = side, .random = row->random, .write = row->write, .arg = row->arg,
+	};
+
+	prepare(row, side);
+	/* What the round before left to RCU, work queues and the reclaim thread. */
+	nap(200);
+	row->run(&round);
+	if (!round.ops)
+		die("row %s measured nothing", row->name);
+	print_round(row, &round, number);
+}
+
+#define SWAP_POOL_MB 16
+#define POOL_MB 256
+
+static void row_setup(const struct row *row)
+{
+	if (row->flags & ROW_LIMIT)
+		limit_load();
+	if (row->flags & ROW_RAM_SWAP) {
+		command("/sbin/modprobe brd rd_nr=2 rd_size=65536");
+		swap_on(SIDE_VMLAB, "/dev/ram0");
+		swap_on(SIDE_LINUX, "/dev/ram1");
+	}
+	if (row->flags & ROW_DISK_SWAP) {
+		pool_set_mb(SWAP_POOL_MB);
+		swap_on(SIDE_VMLAB, "/dev/vda");
+		swap_on(SIDE_LINUX, "/dev/vdb");
+	}
+}
+
+static void row_teardown(const struct row *row)
+{
+	if (row->flags & ROW_RAM_SWAP) {
+		swap_off(SIDE_VMLAB, "/dev/ram0");
+		swap_off(SIDE_LINUX, "/dev/ram1");
+	}
+	if (row->flags & ROW_DISK_SWAP) {
+		swap_off(SIDE_VMLAB, "/dev/vda");
+		swap_off(SIDE_LINUX, "/dev/vdb");
+		pool_set_mb(POOL_MB);
+	}
+}
+
+/* What the command line says. */
+static struct {
+	bool icount;
+	int rounds;
+	int settle;
+	bool sides[NR_SIDES];
+	char **names;
+	int nr_names;
+} options = { .rounds = 1, .sides = { true, true } };
+
+static void run_row(const struct row *row)
+{
+	bool one = row->flags & (ROW_ONE_SIDE | ROW_VMLAB_ONLY);
+	int number, side;
+
+	row_setup(row);
+	for (number = 0; number < options.rounds; number++)
+		for (side = 0; side < NR_SIDES; side++)
+			if (one ? side == SIDE_VMLAB : options.sides[side])
+				run_round(row, side, number);
+	row_teardown(row);
+}
+
+static bool wanted(const struct row *row)
+{
+	int i;
+
+	if (options.icount ? !(row->flags & ROW_ICOUNT) : row->flags & ROW_NOT_WALL)
+		return false;
+	for (i = 0; i < options.nr_names; i++)
+		if (!strcmp(options.names[i], row->name))
+			return true;
+	return !options.nr_names;
+}
+
+static int run_rows(void)
+{
+	struct row_table *table;
+	int nr = 0;
+	size_t i;
+
+	for (table = tables; table; table = table->next) {
+		for (i = 0; i < table->nr; i++) {
+			if (!wanted(&table->rows[i]))
+				continue;
+			run_row(&table->rows[i]);
+			nr++;
+		}
+	}
+	return nr;
+}
+
+static void list(void)
+{
+	struct row_table *table;
+	size_t i;
+
+	for (table = tables; table; table = table->next)
+		for (i = 0; i < table->nr; i++)
+			printf("%s %s%s%s\n", table->rows[i].name, table->rows[i].unit,
+			       table->rows[i].flags & ROW_ICOUNT ? " icount" : "",
+			       table->rows[i].flags & ROW_NOT_WALL ? "" : " wall");
+}
+
+static void usage(void)
+{
+	fprintf(stderr, "usage: bench --list\n"
+		"       bench [--icount] [--rounds N] [--settle SECONDS] [--side vmlab|linux] [ROW]...\n");
+	exit(2);
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option names[] = {
+		{ "list", no_argument, NULL, 'l' },
+		{ "icount", no_argument, NULL, 'i' },
+		{ "rounds", required_argument, NULL, 'r' },
+		{ "settle", required_argument, NULL, 's' },
+		{ "side", required_argument, NULL, 'S' },
+		{ 0 }
+	};
+	int c, side;
+
+	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		switch (c) {
+		case 'l':
+			list();
+			exit(0);
+		case 'i':
+			options.icount = true;
+			break;
+		case 'r':
+			options.rounds = atoi(optarg);
+			break;
+		case 's':
+			options.settle = atoi(optarg);
+			break;
+		case 'S':
+			for (side = 0; side < NR_SIDES; side++)
+				options.sides[side] = !strcmp(optarg, side_names[side]);
+			break;
+		default:
+			usage();
+		}
+	}
+	if (options.rounds < 1 || options.settle < 0 ||
+	    !(options.sides[SIDE_VMLAB] || options.sides[SIDE_LINUX]))
+		usage();
+	options.names = argv + optind;
+	options.nr_names = argc - optind;
+}
+
+int main(int argc, char **argv)
+{
+	struct utsname name;
+
+	parse(argc, argv);
+	uname(&name);
+	printf("kernel %s\n", name.release);
+	fflush(stdout);
+	/* Nothing of this program may fault, or be swapped, while it measures. */
+	if (mlockall(MCL_CURRENT))
+		die("mlockall: %m");
+	nap(options.settle * 1000);
+	if (!run_rows())
+		die("no such row");
+	return 0;
+}
