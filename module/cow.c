@@ -2,9 +2,10 @@
 /*
  * A page that several leaves name becomes one of its own for one of them.
  *
- * Owns the copying of pages.  The order keeps memory whole: copy, unmap the old frame
- * from this object, flush, and only then name the new frame and let the old one go.
- * It must never touch a page's other owners.
+ * Owns the copying of pages.  The order keeps memory whole: unmap the old frame from
+ * this object, flush, copy, and only then name the new frame and let the old one go.
+ * Copied before the flush, the page would lose what a CPU with an old translation
+ * stores meanwhile.  It must never touch a page's other owners.
  */
 #include <linux/highmem.h>
 
@@ -48,8 +49,9 @@ int vmlab_cow_copy(struct vmlab_object *obj, struct vmlab_slot *slot,
 		new = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm), 0);
 	if (!new)
 		return -EAGAIN;
-	copy_page(vmlab_frame_addr(new), vmlab_frame_addr(old));
+	/* First: a fork may have write-protected the page and still owe the flush. */
 	vmlab_rmap_unmap_page(obj->lineage, slot->leaf, slot->index);
+	copy_page(vmlab_frame_addr(new), vmlab_frame_addr(old));
 	trace_cow(obj->id, pgoff, old->pfn, new->pfn);
 	vmlab_slot_drop(slot);
 	new->flags = VMLAB_FRAME_DIRTY;
