@@ -44,8 +44,12 @@ static void vmlab_sibling_unlock(struct vmlab_leaf *leaf, unsigned int index,
 				 struct vmlab_frame *frame, unsigned long word)
 {
 	struct vmlab_slot slot = { .leaf = leaf, .index = index, .word = word };
-	unsigned long now = READ_ONCE(leaf->words[index]);
+	unsigned long now;
 
+	/* The slots of a leaf that died are somebody's page by now. */
+	spin_lock(&leaf->lock);
+	now = leaf->dead ? 0 : leaf->words[index];
+	spin_unlock(&leaf->lock);
 	/* What is marked so is locked by who evicts the frame: us. */
 	if ((now & VMLAB_SLOT_EVICT) && vmlab_word_frame(now) == frame)
 		vmlab_slot_unlock(&slot);
