@@ -407,32 +407,31 @@ enum vmlab_leaf_leave {
 	VMLAB_LEAF_DEAD,	/* nobody does */
 };
 
-/* An owner gives up a leaf: one that others own too, or an empty one. */
-static enum vmlab_leaf_leave vmlab_leaf_leave(struct vmlab_leaf *leaf, bool shared_only,
-					      bool *zero)
+/*
+ * An owner gives up a leaf: one that others own too, or an empty one.  leaf->lock held,
+ * as until it is out of the owner's table: who found it there must not take it, owned by
+ * one other now, for the owner's own.
+ */
+static enum vmlab_leaf_leave vmlab_leaf_leave(struct vmlab_leaf *leaf, bool shared_only)
 {
-	enum vmlab_leaf_leave how = VMLAB_LEAF_STAYS;
-	bool empty;
+	bool empty = !leaf->nr_locked && !leaf->nr_present && !leaf->nr_swapped &&
+		     !leaf->frozen;
 
-	spin_lock(&leaf->lock);
-	empty = !leaf->nr_locked && !leaf->nr_present && !leaf->nr_swapped && !leaf->frozen;
-	*zero = vmlab_leaf_has_zero(leaf);
 	if (leaf->owners > 1 && (shared_only || empty)) {
 		leaf->owners--;
-		how = VMLAB_LEAF_LEFT;
-	} else if (leaf->owners == 1 && empty && !shared_only) {
-		leaf->dead = true;
-		how = VMLAB_LEAF_DEAD;
+		return VMLAB_LEAF_LEFT;
 	}
-	spin_unlock(&leaf->lock);
-	return how;
+	if (leaf->owners == 1 && empty && !shared_only) {
+		leaf->dead = true;
+		return VMLAB_LEAF_DEAD;
+	}
+	return VMLAB_LEAF_STAYS;
 }
 
 static bool vmlab_leaf_remove(struct vmlab_object *obj, u64 index, bool shared_only)
 {
 	enum vmlab_leaf_leave how;
 	struct vmlab_leaf *leaf;
-	bool zero;
 
 	xa_lock(&obj->leaves);
 	leaf = xa_load(&obj->leaves, index);
@@ -440,17 +439,20 @@ static bool vmlab_leaf_remove(struct vmlab_object *obj, u64 index, bool shared_o
 		xa_unlock(&obj->leaves);
 		return false;
 	}
-	how = vmlab_leaf_leave(leaf, shared_only, &zero);
+	spin_lock(&leaf->lock);
+	how = vmlab_leaf_leave(leaf, shared_only);
 	if (how == VMLAB_LEAF_STAYS) {
+		spin_unlock(&leaf->lock);
 		xa_unlock(&obj->leaves);
 		return false;
 	}
-	if (zero)
+	if (vmlab_leaf_has_zero(leaf))
 		__xa_store(&obj->leaves, index, VMLAB_LEAF_ZERO_MARK, GFP_NOWAIT);
 	else
 		__xa_erase(&obj->leaves, index);
 	/* For who has found the leaf and not yet locked it. */
 	smp_store_release(&obj->leaf_seq, obj->leaf_seq + 1);
+	spin_unlock(&leaf->lock);
 	if (how == VMLAB_LEAF_DEAD) {
 		vmlab_leaf_unlink_range(obj->lineage, leaf);
 		vmlab_events_add(&obj->events, &leaf->events);
