@@ -207,7 +207,7 @@ free:
  *
  * It counts against the lineage's limit like a frame.  Its pages are clone.c's.
  *
- * Context: may sleep; also under mmap_lock.
+ * Context: may sleep; also under mmap_lock; vm->activity held for read.
  * Return: the object with one reference, or ERR_PTR(-ENOMEM).
  */
 struct vmlab_object *vmlab_object_copy(struct vmlab_object *from,
@@ -225,14 +225,16 @@ struct vmlab_object *vmlab_object_copy(struct vmlab_object *from,
 		goto uncharge;
 	obj->kind = kind;
 	obj->parent = from->id;
+	/* From the store on others find it. */
+	kref_get(&lineage->ref);
+	obj->lineage = lineage;
 	if (vmlab_should_fail(obj->vm, VMLAB_INJECT_xarray) ||
 	    xa_err(xa_store(&obj->vm->objects, obj->id, obj, GFP_KERNEL_ACCOUNT)))
 		goto free;
-	kref_get(&lineage->ref);
-	obj->lineage = lineage;
 	return obj;
 
 free:
+	vmlab_lineage_put(lineage);
 	vmlab_object_unalloc(obj);
 uncharge:
 	vmlab_lineage_uncharge(lineage, 1);
@@ -305,11 +307,14 @@ void vmlab_object_destroy(struct vmlab_object *obj)
 		schedule_timeout_uninterruptible(1);
 		vmlab_range_clear(obj);
 	}
+	/* For who adds up: both, or none. */
+	percpu_down_read(&obj->vm->activity);
 	xa_erase(&obj->vm->objects, obj->id);
 	if (obj->kind != VMLAB_OBJECT_FILE) {
 		vmlab_lineage_uncharge(obj->lineage, 1);
 		atomic_dec(&obj->lineage->nr_objects);
 	}
+	percpu_up_read(&obj->vm->activity);
 	vmlab_object_put(obj);
 }
 

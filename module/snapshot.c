@@ -35,7 +35,9 @@ struct vmlab_object *vmlab_snapshot(struct vmlab_object *obj, bool frozen)
 	struct vmlab_object *copy;
 	int err;
 
+	percpu_down_read(&obj->vm->activity);
 	copy = vmlab_object_copy(obj, VMLAB_OBJECT_SNAPSHOT);
+	percpu_up_read(&obj->vm->activity);
 	if (IS_ERR(copy))
 		return copy;
 	copy->frozen = frozen;
