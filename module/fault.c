@@ -605,6 +605,9 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 		return vmlab_fault_get_frame(f);
 	}
 	claimed = vmlab_siblings_claim(&f->slot);
+	/* Its contents are somebody's: not for a hole that the page may be next time. */
+	if (claimed)
+		vmlab_fault_put_spare(f);
 	if (claimed > 0)
 		return vmlab_fault_present(f);
 	if (claimed < 0) {

@@ -96,8 +96,12 @@ static int vmlab_slot_read(struct vmlab_object *obj, struct vmlab_slot *slot,
 	if (!*spare)
 		return VMLAB_LACKS_FRAME;
 	claimed = vmlab_siblings_claim(slot);
-	if (claimed)
+	if (claimed) {
+		/* Its contents are somebody's: not for a hole that the page may be next time. */
+		vmlab_frame_unget(obj->lineage, *spare);
+		*spare = NULL;
 		return claimed > 0 ? 0 : VMLAB_LACKS_SIBLING;
+	}
 	if (readahead == VMLAB_READ_WINDOW)
 		readahead = vmlab_swapin_window(obj, slot, NULL);
 	in = vmlab_swapin_start(obj, slot, spare, readahead);
