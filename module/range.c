@@ -450,11 +450,17 @@ static int vmlab_unmapped_leaf(struct vmlab_object *obj, u64 index, unsigned int
 			       unsigned int to, struct vm_area_struct *but)
 {
 	u64 base = index << VMLAB_LEAF_SHIFT, pinned = 0;
+	bool covered = vmlab_rmap_covered(obj, base, base + VMLAB_LEAF_SLOTS - 1, but);
 
+	/* A copy has whole leaves, also what it never mapped of them. */
+	if (!covered) {
+		from = 0;
+		to = VMLAB_LEAF_SLOTS - 1;
+	}
 	while (vmlab_object_has_leaf(obj, index)) {
 		if (vmlab_discard_own(obj, index, from, to, &pinned))
 			break;
-		if (!vmlab_rmap_covered(obj, base, base + VMLAB_LEAF_SLOTS - 1, but)) {
+		if (!covered) {
 			if (vmlab_leaf_detach(obj, index))
 				break;
 		} else if (vmlab_leaf_unshare(obj, base, VMLAB_ALLOC_NO_OOM)) {
