@@ -842,6 +842,7 @@ static const struct {
 	{ "watermark_high",	0600, &vmlab_watermark_high_fops },
 	{ "swap",		0600, &vmlab_swap_file_fops },
 	{ "objects",		0400, &vmlab_objects_fops },
+	{ "walk",		0600, &vmlab_walk_fops },
 	{ "verify",		0400, &vmlab_verify_fops },
 	{ "break",		0600, &vmlab_break_file_fops },
 };

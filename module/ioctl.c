@@ -5,6 +5,8 @@
  * Owns the rules at the head of uapi/vmlab.h.  Behind it ranges are in pages, within
  * the object, and do not wrap; what is done with them is done elsewhere.
  */
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
@@ -279,6 +281,23 @@ static long vmlab_ioctl_snapshot(struct vmlab_object *obj, void __user *arg)
 	return 0;
 }
 
+static long vmlab_ioctl_walk(void __user *arg)
+{
+	struct vmlab_ioc_walk ask, walk;
+	int err = vmlab_get_struct(&ask, sizeof(ask), arg);
+
+	if (err)
+		return err;
+	if (ask.flags)
+		return -EINVAL;
+	err = vmlab_walk_address(current->mm, ask.address,
+				 ns_capable_noaudit(&init_user_ns, CAP_SYS_ADMIN), &walk);
+	if (err)
+		return err;
+	walk.size = ask.size;
+	return copy_to_user(arg, &walk, sizeof(walk)) ? -EFAULT : 0;
+}
+
 /**
  * vmlab_ioctl() - file_operations->unlocked_ioctl
  * @file: an open /dev/vmlab
@@ -313,6 +332,8 @@ long vmlab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return vmlab_ioctl_residency(obj, user);
 	case _IOC_NR(VMLAB_IOC_SNAPSHOT):
 		return vmlab_ioctl_snapshot(obj, user);
+	case _IOC_NR(VMLAB_IOC_WALK):
+		return vmlab_ioctl_walk(user);
 	default:
 		return -ENOTTY;
 	}

@@ -22,6 +22,7 @@
  *   cow.c       a page of several leaves becomes one of its own
  *   range.c     discard, page out, populate, pin: acts on ranges of slots
  *   residency.c what RESIDENCY and SEEK_DATA tell
+ *   walk.c      what WALK tells: an address through both page tables
  *   chunk.c     which frames of a 2 MiB chunk are free (pure)
  *   pool.c      frames of a node: allocate, free, per-CPU caches
  *   resize.c    a pool grows and shrinks while in use; moves frames
@@ -38,7 +39,7 @@
  *   inject.c    makes allocations and I/O fail on demand
  *   numa.c      which node a frame comes from, and its statistics
  *   stats.c     per-CPU counters
- *   debugfs.c   shows and sets; verify.c checks the books
+ *   debugfs.c   shows and sets; debugfs_walk.c shows walks; verify.c checks the books
  *   trace.h     the tracepoints
  *   compat.h    every difference between kernel versions
  *
@@ -695,6 +696,10 @@ bool vmlab_range_is_hole(struct vmlab_object *obj, u64 first, u64 nr);
 loff_t vmlab_seek_data(struct vmlab_object *obj, loff_t offset);
 loff_t vmlab_seek_hole(struct vmlab_object *obj, loff_t offset);
 
+/* walk.c */
+int vmlab_walk_address(struct mm_struct *mm, u64 addr, bool frames,
+		       struct vmlab_ioc_walk *walk);
+
 /* pool.c */
 #define VMLAB_ALLOC_ZERO	0x1	/* all bytes zero */
 #define VMLAB_ALLOC_NO_OOM	0x2	/* rather fail than ask the OOM policy */
@@ -942,6 +947,9 @@ void vmlab_debugfs_add_pool(struct vmlab_pool *pool);
 void vmlab_debugfs_remove(struct vmlab *vm);
 void vmlab_debugfs_add_object(struct vmlab_object *obj);
 void vmlab_debugfs_remove_object(struct vmlab_object *obj);
+
+/* debugfs_walk.c */
+extern const struct file_operations vmlab_walk_fops;
 
 /* verify.c */
 struct seq_file;

@@ -330,6 +330,7 @@ static const struct {
 	{ VMLAB_IOC_UNPIN, sizeof(struct vmlab_ioc_range) },
 	{ VMLAB_IOC_LIMIT, sizeof(struct vmlab_ioc_limit) },
 	{ VMLAB_IOC_RESIDENCY, sizeof(struct vmlab_ioc_residency) },
+	{ VMLAB_IOC_WALK, sizeof(struct vmlab_ioc_walk) },
 };
 
 TEST_F(ioctl, sizes_and_flags)

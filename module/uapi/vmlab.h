@@ -179,6 +179,124 @@ struct vmlab_ioc_snapshot {
 
 #define VMLAB_SNAPSHOT_FROZEN	(1U << 0)
 
+/* WALK: the levels of the hardware's page table, from the top */
+#define VMLAB_WALK_PGD		0
+#define VMLAB_WALK_P4D		1
+#define VMLAB_WALK_PUD		2
+#define VMLAB_WALK_PMD		3
+#define VMLAB_WALK_PTE		4
+#define VMLAB_WALK_LEVELS	5
+
+/**
+ * struct vmlab_walk_level - one entry of the hardware's page table
+ * @entry:	as it is in memory.  Without VMLAB_WALK_FRAMES the bits of the
+ *		physical address are 0, and all of them if it is not present
+ * @flags:	VMLAB_WALK_*: what @entry says, whatever the processor's layout
+ * @index:	which entry of its table: the address' bits from @shift on
+ * @shift:	bits of the address below the index
+ */
+struct vmlab_walk_level {
+	__u64 entry;
+	__u32 flags;
+	__u16 index;
+	__u16 shift;
+};
+
+/* vmlab_walk_level.flags: of every entry */
+#define VMLAB_WALK_FOLDED	(1U << 0)	/* no such level here: all else is 0 */
+#define VMLAB_WALK_NONE		(1U << 1)	/* empty */
+#define VMLAB_WALK_PRESENT	(1U << 2)	/* the processor goes on through it */
+#define VMLAB_WALK_TABLE	(1U << 3)	/* names the next level's table */
+#define VMLAB_WALK_WRITE	(1U << 4)	/* stores are allowed */
+#define VMLAB_WALK_USER		(1U << 5)	/* user space is allowed */
+#define VMLAB_WALK_NOEXEC	(1U << 6)	/* instructions are not fetched */
+#define VMLAB_WALK_ACCESSED	(1U << 7)	/* was used */
+/* of entries that name memory, not a table */
+#define VMLAB_WALK_DIRTY	(1U << 8)	/* was stored through */
+#define VMLAB_WALK_HUGE		(1U << 9)	/* names 2 MiB or 1 GiB at once */
+#define VMLAB_WALK_ZERO_PAGE	(1U << 10)	/* names the page that is always zero */
+#define VMLAB_WALK_SPECIAL	(1U << 11)	/* Linux: nobody counts references */
+#define VMLAB_WALK_SOFT_DIRTY	(1U << 12)	/* Linux: changed since clear_refs */
+#define VMLAB_WALK_UFFD_WP	(1U << 13)	/* Linux: protected by userfaultfd */
+#define VMLAB_WALK_PROTNONE	(1U << 14)	/* Linux: names memory, nobody may use it */
+#define VMLAB_WALK_OTHER	(1U << 15)	/* Linux: its own swap entry or a mark */
+
+/**
+ * struct vmlab_ioc_walk - VMLAB_IOC_WALK: how an address of the caller is translated
+ * @size:	in: see the head of this file
+ * @flags:	in: 0
+ * @address:	in: any address of user space, mapped or not, aligned or not
+ * @status:	out: VMLAB_WALK_MAPPED, _OURS, _FRAMES
+ * @nr_levels:	out: levels that the processor reads, folded ones among them; from
+ *		there on @levels is 0
+ * @levels:	out: by VMLAB_WALK_PGD to VMLAB_WALK_PTE
+ * @pfn:	out: page frame number of the page at @address by these, or 0.  Needs
+ *		VMLAB_WALK_FRAMES, as all physical addresses here do
+ *
+ * The rest is 0 without VMLAB_WALK_OURS:
+ *
+ * @object:	out: number of the object, as in debugfs `objects`; with MAP_PRIVATE
+ *		that of the mapping's own copy
+ * @page:	out: which page of the object
+ * @kind:	out: VMLAB_KIND_*
+ * @slot:	out: VMLAB_WALK_SLOT_*, or 0 for VMLAB_KIND_BROKEN
+ * @owners:	out: objects that share the slot's leaf; 0: there is no leaf
+ * @refs:	out: slots that name the frame; 0: there is no frame
+ * @node:	out: NUMA node of the frame
+ * @swap_dev:	out: with VMLAB_WALK_SLOT_SWAP or _COPY: the swap device, numbered as
+ *		stat(2) numbers it in st_rdev
+ * @frame:	out: page frame number of the frame, or 0.  Needs VMLAB_WALK_FRAMES
+ * @swap_offset: out: page of that device.  Needs VMLAB_WALK_FRAMES
+ *
+ * Nothing changes by it: no page is read in, no accessed bit is set or cleared.
+ * Unless the slot is locked, the page table and the slot are of one moment.
+ *
+ * VMLAB_WALK_FRAMES is there for callers with CAP_SYS_ADMIN, who see the same in
+ * /proc/PID/pagemap.  EINVAL: @address is not one of user space.
+ */
+struct vmlab_ioc_walk {
+	__u32 size;
+	__u32 flags;
+	__u64 address;
+	__u32 status;
+	__u32 nr_levels;
+	struct vmlab_walk_level levels[VMLAB_WALK_LEVELS];
+	__u64 pfn;
+	__u64 object;
+	__u64 page;
+	__u32 kind;
+	__u32 slot;
+	__u32 owners;
+	__u32 refs;
+	__u32 node;
+	__u32 swap_dev;
+	__u64 frame;
+	__u64 swap_offset;
+};
+
+/* vmlab_ioc_walk.status */
+#define VMLAB_WALK_MAPPED	(1U << 0)	/* something is mapped there */
+#define VMLAB_WALK_OURS		(1U << 1)	/* from /dev/vmlab */
+#define VMLAB_WALK_FRAMES	(1U << 2)	/* physical addresses are shown */
+
+/* vmlab_ioc_walk.slot: one of the first four, and more */
+#define VMLAB_WALK_SLOT_HOLE	(1U << 0)	/* empty */
+#define VMLAB_WALK_SLOT_ZERO	(1U << 1)	/* empty; the zero page may be mapped */
+#define VMLAB_WALK_SLOT_FRAME	(1U << 2)	/* names a frame */
+#define VMLAB_WALK_SLOT_SWAP	(1U << 3)	/* names a swap entry */
+#define VMLAB_WALK_SLOT_LOCKED	(1U << 4)	/* somebody is at work on it */
+#define VMLAB_WALK_SLOT_PINNED	(1U << 5)	/* pinned by VMLAB_IOC_PIN */
+#define VMLAB_WALK_SLOT_DIRTY	(1U << 6)	/* frame: no valid copy on swap */
+#define VMLAB_WALK_SLOT_COPY	(1U << 7)	/* frame: swap has a valid copy */
+#define VMLAB_WALK_SLOT_ACCESSED (1U << 8)	/* frame: used by read() or write() */
+#define VMLAB_WALK_SLOT_AHEAD	(1U << 9)	/* frame: read ahead, not used yet */
+
+/* vmlab_ioc_walk.kind: what made the object */
+#define VMLAB_KIND_OPEN		1		/* open() of /dev/vmlab */
+#define VMLAB_KIND_SNAPSHOT	2		/* VMLAB_IOC_SNAPSHOT */
+#define VMLAB_KIND_PRIVATE	3		/* MAP_PRIVATE, or fork() of such a mapping */
+#define VMLAB_KIND_BROKEN	4		/* none: a fork had no memory for it */
+
 #define VMLAB_IOC_MAGIC		0xbd
 
 #define VMLAB_IOC_INFO		_IOWR(VMLAB_IOC_MAGIC, 0x00, struct vmlab_ioc_info)
@@ -190,6 +308,6 @@ struct vmlab_ioc_snapshot {
 #define VMLAB_IOC_LIMIT		_IOWR(VMLAB_IOC_MAGIC, 0x06, struct vmlab_ioc_limit)
 #define VMLAB_IOC_RESIDENCY	_IOWR(VMLAB_IOC_MAGIC, 0x07, struct vmlab_ioc_residency)
 #define VMLAB_IOC_SNAPSHOT	_IOWR(VMLAB_IOC_MAGIC, 0x08, struct vmlab_ioc_snapshot)
-/* 0x09 is VMLAB_IOC_WALK */
+#define VMLAB_IOC_WALK		_IOWR(VMLAB_IOC_MAGIC, 0x09, struct vmlab_ioc_walk)
 
 #endif /* _UAPI_VMLAB_H */
