@@ -1051,7 +1051,7 @@ TEST_F(walk, bad_queries)
 	for (i = 0; i < ARRAY_SIZE(no_addresses); i++)
 		EXPECT_EQ(-EINVAL, walk_text(file, getpid(), no_addresses[i], text, sizeof(text)));
 	/* Decimal is an address as well, blanks do not matter. */
-	snprintf(query, sizeof(query), "  %d\t  %llu \n", getpid(),
+	snprintf(query, sizeof(query), "  %d\t  %llu\n", getpid(),
 		 (unsigned long long)(uintptr_t)&i);
 	EXPECT_EQ(strlen(query), write(file, query, strlen(query)));
 
