@@ -885,6 +885,79 @@ TEST_F(walk, memory_of_linux)
 	EXPECT_LT(w.nr_levels, VMLAB_WALK_LEVELS);
 }
 
+static int bring_about_linux(volatile char *page, unsigned int choice)
+{
+	switch (choice) {
+	case 0:
+		return 0;
+	case 1:
+		return page[0] != 0;
+	case 2:
+		page[0] = 1;
+		return madvise((void *)page, PAGE, MADV_DONTNEED);
+	case 3:
+		page[0] = 1;
+		return mprotect((void *)page, PAGE, PROT_READ);
+	case 4:
+		page[0] = 1;
+		return mprotect((void *)page, PAGE, PROT_NONE);
+	default:
+		page[0] = 1;
+		return 0;
+	}
+}
+
+static int walks_copies(void *arg)
+{
+	struct shared *s = arg;
+	int pagemap = pagemap_open(getpid());
+	struct vmlab_ioc_walk w;
+	uint64_t i;
+
+	CHECK(pagemap >= 0);
+	for (i = 0; i < s->pages; i++) {
+		CHECK(!disagreement(s->fd, pagemap, s->map + i * 13 * PAGE, &w));
+		if (i % 2 && last_level(&w)->flags & VMLAB_WALK_DIRTY)
+			CHECK(try_store(s->map + i * 13 * PAGE, 2) != SIGBUS);
+		CHECK(!disagreement(s->fd, pagemap, s->map + i * 13 * PAGE, &w));
+	}
+	return 0;
+}
+
+/* As many of Linux' own pages, private and shared, which pagemap does see. */
+TEST_F_TIMEOUT(walk, ten_thousand_pages_of_linux, 120)
+{
+	const size_t pages = 2 * PAGES;
+	unsigned int wrong = 0, mapped = 0, side;
+	uint64_t state = seed();
+	struct vmlab_ioc_walk w;
+	struct shared *s;
+	size_t i;
+
+	for (side = 0; side < 2; side++) {
+		volatile char *map = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
+					  (side ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
+
+		ASSERT_NE(MAP_FAILED, map);
+		ASSERT_EQ(0, madvise((void *)map, pages * PAGE, MADV_NOHUGEPAGE));
+		for (i = 0; i < pages; i += 4)
+			ASSERT_EQ(0, bring_about_linux(map + i * PAGE, chance(&state) % 8));
+		for (i = 0; i < PAGES / 2 && wrong < 10; i++) {
+			size_t page = chance(&state) % pages;
+
+			wrong += !!disagreement(self->fd, self->pagemap, map + page * PAGE, &w);
+			mapped += w.pfn != 0;
+		}
+		s = shared_make(self->fd, map, 500);
+		EXPECT_EQ(0, child_run(walks_copies, s));
+		munmap(s, sizeof(*s));
+		munmap((void *)map, pages * PAGE);
+	}
+	EXPECT_EQ(0, wrong);
+	note("%u of %u pages of Linux were mapped", mapped, PAGES);
+	EXPECT_GT(mapped, PAGES / 10);
+}
+
 /* --- who may see what ---------------------------------------------------- */
 
 struct unprivileged {
@@ -1425,6 +1498,40 @@ TEST_F(walk, fork_shows_one_frame_then_two)
 	EXPECT_EQ(0, child_wait(child));
 	munmap(s, sizeof(*s));
 	munmap((void *)map, 4 * PAGE);
+}
+
+TEST_F(walk, snapshot_shows_one_frame_then_two)
+{
+	volatile char *open = object_map(self->fd, 0, 4), *copy;
+	struct vmlab_ioc_snapshot snapshot = { .size = sizeof(snapshot) };
+	struct vmlab_ioc_walk mine, theirs;
+
+	open[0] = 1;
+	if (ioctl(self->fd, VMLAB_IOC_SNAPSHOT, &snapshot)) {
+		ASSERT_EQ(ENOTTY, errno);
+		SKIP(return, "no snapshots");
+	}
+	copy = object_map(snapshot.fd, 0, 4);
+	EXPECT_EQ(1, copy[0]);
+	EXPECT_EQ(NULL, disagreement(self->fd, self->pagemap, open, &mine));
+	EXPECT_EQ(NULL, disagreement(self->fd, self->pagemap, copy, &theirs));
+	EXPECT_EQ(VMLAB_KIND_OPEN, mine.kind);
+	EXPECT_EQ(VMLAB_KIND_SNAPSHOT, theirs.kind);
+	EXPECT_EQ(snapshot.id, theirs.object);
+	EXPECT_EQ(2, theirs.owners);
+	EXPECT_EQ(mine.pfn, theirs.pfn);
+	EXPECT_EQ(0, last_level(&mine)->flags & VMLAB_WALK_WRITE);
+	open[0] = 2;
+	EXPECT_EQ(1, copy[0]);
+	EXPECT_EQ(NULL, disagreement(self->fd, self->pagemap, open, &mine));
+	EXPECT_EQ(NULL, disagreement(self->fd, self->pagemap, copy, &theirs));
+	EXPECT_EQ(1, mine.owners);
+	EXPECT_EQ(1, theirs.owners);
+	EXPECT_NE(mine.pfn, theirs.pfn);
+	EXPECT_NE(0, last_level(&mine)->flags & VMLAB_WALK_WRITE);
+	munmap((void *)copy, 4 * PAGE);
+	munmap((void *)open, 4 * PAGE);
+	close(snapshot.fd);
 }
 
 TEST_F(walk, private_of_a_file_with_content)
