@@ -88,10 +88,12 @@ static bool memory_open(void)
 {
 	Elf64_Ehdr head;
 	Elf64_Phdr piece;
+	static bool tried;
 	int i;
 
-	if (memory.fd >= 0)
-		return true;
+	if (tried)
+		return memory.fd >= 0;
+	tried = true;
 	memory.fd = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
 	if (memory.fd < 0) {
 		note("no /proc/kcore: tables are not compared with memory");
