@@ -1515,6 +1515,7 @@ TEST_F(walk, snapshot_shows_one_frame_then_two)
 	}
 	copy = object_map(snapshot.fd, 0, 4);
 	EXPECT_EQ(1, copy[0]);
+	EXPECT_EQ(1, open[0]);
 	EXPECT_EQ(NULL, disagreement(self->fd, self->pagemap, open, &mine));
 	EXPECT_EQ(NULL, disagreement(self->fd, self->pagemap, copy, &theirs));
 	EXPECT_EQ(VMLAB_KIND_OPEN, mine.kind);
