@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Runs the contract: one TAP line for each thing that vmlab relies on in a kernel.
+ *
+ * Owns the loading of contract.ko, the processes that tests run in and what is said of
+ * them.  It must not use vmlab.ko, which may be what the kernel is no good for.
+ *
+ * vmlab-test: timeout=900 phases=plain
+ */
+#include "test.h"
+
+#include <libgen.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define TEST_SECONDS 120
+
+extern const struct contract *__start_contracts[], *__stop_contracts[];
+
+/* "fork" for fork.c: what a test's name begins with. */
+static const char *topic(const struct contract *contract)
+{
+	static char name[64];
+	const char *file = strrchr(contract->file, '/');
+
+	snprintf(name, sizeof(name), "%s", file ? file + 1 : contract->file);
+	name[strcspn(name, ".")] = '\0';
+	return name;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct contract *const *x = a, *const *y = b;
+
+	return strcmp((*x)->file, (*y)->file) ?: (*x)->line - (*y)->line;
+}
+
+static bool wanted(const struct contract *contract, char **topics)
+{
+	if (!*topics)
+		return true;
+	for (; *topics; topics++)
+		if (!strcmp(*topics, topic(contract)))
+			return true;
+	return false;
+}
+
+/* The exit status of a test; its processes are gone when this returns. */
+static int run_one(const struct contract *contract)
+{
+	struct timespec tick = { .tv_nsec = 10 * 1000 * 1000 };
+	double until = now() + TEST_SECONDS;
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		die("fork: %m");
+	if (!pid) {
+		setpgid(0, 0);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		contract->run();
+		_exit(0);
+	}
+	setpgid(pid, pid);
+	while (!waitpid(pid, &status, WNOHANG)) {
+		if (now() > until) {
+			note("not done after %d seconds", TEST_SECONDS);
+			kill(-pid, SIGKILL);
+			waitpid(pid, &status, 0);
+			return 1;
+		}
+		nanosleep(&tick, NULL);
+	}
+	kill(-pid, SIGKILL);
+	if (WIFSIGNALED(status)) {
+		note("killed by signal %d", WTERMSIG(status));
+		return 1;
+	}
+	return WEXITSTATUS(status);
+}
+
+/* Beside this program: build/selftests/contract, build/RELEASE-contract/contract.ko. */
+static const char *module_path(void)
+{
+	static char path[2 * PATH_MAX];
+	char self[PATH_MAX] = "";
+	struct utsname name;
+
+	if (getenv("VMLAB_CONTRACT_KO"))
+		return getenv("VMLAB_CONTRACT_KO");
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0 || uname(&name))
+		die("where am I? %m");
+	snprintf(path, sizeof(path), "%s/../%s-contract/contract.ko", dirname(self),
+		 name.release);
+	return path;
+}
+
+static bool load(void)
+{
+	const char *path = module_path();
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0) {
+		note("%s: %m (tools/build --contract makes it)", path);
+		return false;
+	}
+	if (syscall(SYS_finit_module, fd, "", 0)) {
+		note("loading %s: %m (the kernel log says more)", path);
+		close(fd);
+		return false;
+	}
+	close(fd);
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	const struct contract **each;
+	unsigned int planned = 2, number = 1;
+	bool loaded;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	qsort(__start_contracts, __stop_contracts - __start_contracts, sizeof(*each), by_place);
+	for (each = __start_contracts; each < __stop_contracts; each++)
+		planned += wanted(*each, argv + 1);
+	printf("TAP version 13\n1..%u\n", planned);
+	loaded = load();
+	if (!loaded)
+		note("vmlab would not load either: the kernel lacks something it needs");
+	printf("%sok 1 exports: contract.ko loads\n", loaded ? "" : "not ");
+	for (each = __start_contracts; each < __stop_contracts; each++) {
+		const char *skip = "";
+		int status = 1;
+
+		if (!wanted(*each, argv + 1))
+			continue;
+		if (loaded)
+			status = run_one(*each);
+		else
+			skip = " # SKIP contract.ko is not loaded";
+		if (loaded && status == STATUS_SKIP)
+			skip = " # SKIP see above";
+		if (!*skip && status)
+			note("so vmlab would be wrong: %s", (*each)->otherwise);
+		printf("%sok %u %s: %s%s\n", *skip || !status ? "" : "not ", ++number,
+		       topic(*each), (*each)->name, skip);
+	}
+	if (loaded && syscall(SYS_delete_module, "contract", O_NONBLOCK)) {
+		note("unloading contract.ko: %m");
+		note("so vmlab would be wrong: rmmod vmlab would never work again");
+		loaded = false;
+	}
+	printf("%sok %u exports: contract.ko unloads, nothing of it is left in use\n",
+	       loaded ? "" : "not ", ++number);
+	return 0;
+}
