@@ -55,6 +55,10 @@ check-kcsan: ## Run the selftests on a kernel that looks for data races
 check-all: ## Run check, check-debug, check-kcsan and, where it exists, check-mutants
 	@tools/check/run everything
 
+.PHONY: compat
+compat: ## Build and test on another kernel, contract first: KVER=RELEASE|SERIES or KDIR=TREE
+	@KVER='$(KVER)' KDIR='$(KDIR)' tools/check/run compat
+
 .PHONY: coverage
 coverage: ## Show which lines of the module the selftests run, and which not: build/coverage/
 	@tools/check/run coverage

@@ -38,7 +38,8 @@ CONTRACT(zap_flushes, "zap_vma_ptes() has flushed when it returns",
 	spin_stop(spinner);
 }
 
-CONTRACT(nested_flush_after_clear, "one nested zap of an empty page flushes all PTEs that were cleared",
+CONTRACT(nested_flush_after_clear,
+	 "one nested zap of an empty page flushes all PTEs that were cleared",
 	 "pages would be written to swap and their frames freed while CPUs still use them")
 {
 	struct shared s = mapped();
@@ -50,7 +51,8 @@ CONTRACT(nested_flush_after_clear, "one nested zap of an empty page flushes all 
 	spin_stop(spinner);
 }
 
-CONTRACT(nested_flush_after_wrprotect, "one nested zap elsewhere flushes all PTEs that were write-protected",
+CONTRACT(nested_flush_after_wrprotect,
+	 "one nested zap elsewhere flushes all PTEs that were write-protected",
 	 "stores would go on unseen after a page was cleaned or shared")
 {
 	struct shared s = mapped();
@@ -96,13 +98,15 @@ CONTRACT(nested_flush_elsewhere, "the nested flush reaches the CPUs of another p
 	child_ok(pid);
 }
 
-CONTRACT(pending_and_nested, "mm_tlb_flush_pending() and mm_tlb_flush_nested() tell one announcement from two",
+CONTRACT(pending_and_nested,
+	 "mm_tlb_flush_pending() and mm_tlb_flush_nested() tell one announcement from two",
 	 "flushes would be left out that somebody else has yet to do")
 {
 	EQUAL(CT_PENDING_NONE | CT_PENDING_ONE | CT_PENDING_TWO, ioctl(object(0), CT_IOC_PENDING));
 }
 
-CONTRACT(core_announces, "munmap(), mprotect() and zaps announce their flush while they change PTEs",
+CONTRACT(core_announces,
+	 "munmap(), mprotect() and zaps announce their flush while they change PTEs",
 	 "a page with an empty PTE would be taken for unmapped while a CPU still uses it, and "
 	 "its frame be freed")
 {
@@ -126,7 +130,8 @@ CONTRACT(core_announces, "munmap(), mprotect() and zaps announce their flush whi
 	EQUAL(0, ioctl(s.fd, CT_IOC_NOTIFY, 0));
 }
 
-CONTRACT(accessed_by_hardware, "a load or store sets the accessed bit of an old PTE, without a fault",
+CONTRACT(accessed_by_hardware,
+	 "a load or store sets the accessed bit of an old PTE, without a fault",
 	 "CLOCK would take pages in use for idle and evict them first")
 {
 	struct shared s = mapped();

@@ -30,8 +30,8 @@ static int direct_io(char *address, size_t bytes)
 	char disk[64] = "/dev/vda";
 	int fd;
 
-	if (disks)
-		sscanf(disks, "%63s", disk);
+	if (disks && sscanf(disks, "%63s", disk) != 1)
+		SKIP("no disk to read from");
 	fd = open(disk, O_RDONLY | O_DIRECT | O_CLOEXEC);
 	if (fd < 0)
 		SKIP("no disk to read from: %s: %m", disk);

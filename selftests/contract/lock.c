@@ -16,7 +16,8 @@ static bool kernel_before(int major, int minor)
 	int has_major = 0, has_minor = 0;
 
 	uname(&name);
-	sscanf(name.release, "%d.%d", &has_major, &has_minor);
+	if (sscanf(name.release, "%d.%d", &has_major, &has_minor) != 2)
+		die("what kernel is %s?", name.release);
 	return has_major < major || (has_major == major && has_minor < minor);
 }
 

@@ -22,7 +22,12 @@
 
 #define TEST_SECONDS 120
 
-extern const struct contract *__start_contracts[], *__stop_contracts[];
+/* What the kernel says when it finds something wrong with itself. */
+static const char *const complaints[] = {
+	"WARNING:", "BUG:", "UBSAN:", "ODEBUG:", "Oops", "general protection", "Bad page",
+	"possible circular", "possible recursive", "suspicious RCU", "inconsistent lock",
+	"Invalid wait context", "bad unlock balance", "page tables are lost",
+};
 
 /* "fork" for fork.c: what a test's name begins with. */
 static const char *topic(const struct contract *contract)
@@ -52,11 +57,46 @@ static bool wanted(const struct contract *contract, char **topics)
 	return false;
 }
 
+static bool complains(const char *line)
+{
+	unsigned int i;
+
+	for (i = 0; i < sizeof(complaints) / sizeof(complaints[0]); i++)
+		if (strstr(line, complaints[i]))
+			return true;
+	return false;
+}
+
+/* Shows what the kernel log has new from its first complaint on; whether there is one. */
+static bool log_complains(int log)
+{
+	char record[8192];
+	unsigned int shown = 0;
+	ssize_t length;
+
+	for (;;) {
+		char *line;
+
+		length = read(log, record, sizeof(record) - 1);
+		if (length < 0 && errno == EPIPE)	/* overtaken: go on with what is left */
+			continue;
+		if (length <= 0)
+			return shown;
+		record[length] = '\0';
+		line = strchr(record, ';') ?: record;
+		line[strcspn(line, "\n")] = '\0';
+		if (!shown && !complains(line))
+			continue;
+		if (shown++ < 60)
+			note("kernel log: %s", line + 1);
+	}
+}
+
 /* The exit status of a test; its processes are gone when this returns. */
 static int run_one(const struct contract *contract)
 {
 	struct timespec tick = { .tv_nsec = 10 * 1000 * 1000 };
-	double until = now() + TEST_SECONDS;
+	double until = now() + TEST_SECONDS * slowness();
 	pid_t pid = fork();
 	int status;
 
@@ -71,7 +111,7 @@ static int run_one(const struct contract *contract)
 	setpgid(pid, pid);
 	while (!waitpid(pid, &status, WNOHANG)) {
 		if (now() > until) {
-			note("not done after %d seconds", TEST_SECONDS);
+			note("not done after %d seconds", TEST_SECONDS * slowness());
 			kill(-pid, SIGKILL);
 			waitpid(pid, &status, 0);
 			return 1;
@@ -124,7 +164,11 @@ int main(int argc, char **argv)
 {
 	const struct contract **each;
 	unsigned int planned = 2, number = 1;
+	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	bool loaded;
+
+	if (log < 0 || lseek(log, 0, SEEK_END))
+		die("the kernel log: %m");
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	qsort(__start_contracts, __stop_contracts - __start_contracts, sizeof(*each), by_place);
@@ -145,6 +189,10 @@ int main(int argc, char **argv)
 			status = run_one(*each);
 		else
 			skip = " # SKIP contract.ko is not loaded";
+		if (loaded && status == STATUS_WARNED)
+			status = log_complains(log) ? 0 : 1;
+		else if (loaded && log_complains(log))
+			status = 1;
 		if (loaded && status == STATUS_SKIP)
 			skip = " # SKIP see above";
 		if (!*skip && status)
@@ -157,6 +205,7 @@ int main(int argc, char **argv)
 		note("so vmlab would be wrong: rmmod vmlab would never work again");
 		loaded = false;
 	}
+	loaded &= !log_complains(log);
 	printf("%sok %u exports: contract.ko unloads, nothing of it is left in use\n",
 	       loaded ? "" : "not ", ++number);
 	return 0;

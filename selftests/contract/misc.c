@@ -174,7 +174,8 @@ CONTRACT(mount_pins_nothing, "a pseudo file system without .owner does not pin i
 	EQUAL(1, references());
 }
 
-CONTRACT(file_references, "alloc_file_pseudo() takes no reference on the module, and fput() drops one",
+CONTRACT(file_references,
+	 "alloc_file_pseudo() takes no reference on the module, and fput() drops one",
 	 "each snapshot would leave a reference behind and rmmod never work, or drop one too "
 	 "many and the module go while it is in use")
 {

@@ -104,16 +104,15 @@ CONTRACT(readonly_descriptor, "a writable private mapping of a read-only descrip
 	FAILS(EACCES, mmap(NULL, PAGE, PROT_WRITE, MAP_SHARED, fd, 0));
 }
 
-CONTRACT(clean_stays_readonly, "a clean read-only PTE stays read-only when mprotect() allows stores again",
+CONTRACT(clean_stays_readonly,
+	 "a clean read-only PTE stays read-only when mprotect() allows stores again",
 	 "a store to a page that others share would not be noticed: it would show in a parent, "
 	 "a child or a snapshot")
 {
-	int fd = object(0);
-	char *maps[] = { private_map(fd, 0, PAGES), shared_map(fd, 0, PAGES) };
-	int which, i;
+	int fd = object(0), which, i;
 
 	for (which = 0; which < 2; which++) {
-		char *map = maps[which];
+		char *map = which ? private_map(fd, 0, PAGES) : shared_map(fd, 0, PAGES);
 
 		set_ptes(fd, map, PAGES / 2, CT_YOUNG);
 		EQUAL(0, mprotect(map, PAGES * PAGE, PROT_READ));
@@ -199,7 +198,8 @@ CONTRACT(old_len_0, "mremap() with an old length of 0 is refused with EFAULT",
 	FAILS(EFAULT, mremap(shared, 0, PAGES * PAGE, MREMAP_MAYMOVE));
 }
 
-CONTRACT(remap_file_pages_asks, "remap_file_pages() is refused, or calls ->mmap for a shared mapping",
+CONTRACT(remap_file_pages_asks,
+	 "remap_file_pages() is refused, or calls ->mmap for a shared mapping",
 	 "a private mapping would turn into a shared one, and vmlab not know")
 {
 	int fd = object(0);

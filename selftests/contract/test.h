@@ -32,6 +32,9 @@ struct contract {
 	void (*run)(void);
 };
 
+/* Where the linker puts them all. */
+extern const struct contract *__start_contracts[], *__stop_contracts[];
+
 #define CONTRACT(id, what, wrong)						\
 	static void id(void);							\
 	static const struct contract contract_##id = {				\
@@ -43,6 +46,7 @@ struct contract {
 	static void id(void)
 
 #define STATUS_SKIP 4
+#define STATUS_WARNED 5		/* passed, and the kernel log must have a warning of it */
 
 #define REQUIRE(condition) do {							\
 	if (!(condition)) {							\

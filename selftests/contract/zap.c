@@ -185,7 +185,7 @@ static int hold(struct during *during, unsigned int ms)
 
 	close(during->ready[1]);
 	REQUIRE(read(during->ready[0], &byte, 1) == 1);
-	woken = ioctl(during->fd, CT_IOC_HOLD, ms);
+	woken = ioctl(during->fd, CT_IOC_HOLD, ms * slowness());
 	REQUIRE(woken >= 0);
 	return woken;
 }

@@ -174,7 +174,7 @@ static int ct_hold(struct ct_object *obj, unsigned int ms)
 	i_mmap_lock_read(obj->inode->i_mapping);
 	ct_count(obj, held);
 	woken = wait_event_timeout(obj->wait, READ_ONCE(obj->woken),
-				   msecs_to_jiffies(min(ms, 10000U)));
+				   msecs_to_jiffies(min(ms, 60000U)));
 	i_mmap_unlock_read(obj->inode->i_mapping);
 	return woken;
 }

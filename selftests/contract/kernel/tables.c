@@ -28,9 +28,11 @@ INTERVAL_TREE_DEFINE(struct vm_area_struct, shared.rb, unsigned long,
 		     shared.rb_subtree_last, ct_vma_first, ct_vma_last,
 		     static inline __maybe_unused, ct_vma_tree)
 
-#define ct_for_each_vma(vma, obj, first, last)						\
-	for (vma = ct_vma_tree_iter_first(&(obj)->inode->i_mapping->i_mmap, first, last);	\
-	     vma; vma = ct_vma_tree_iter_next(vma, first, last))
+static struct vm_area_struct *ct_vma_first_in(struct ct_object *obj, unsigned long first,
+					      unsigned long last)
+{
+	return ct_vma_tree_iter_first(&obj->inode->i_mapping->i_mmap, first, last);
+}
 
 /**
  * ct_walk_pmd() - find the PMD entry of an address
@@ -123,7 +125,8 @@ unsigned int ct_tree_count(struct ct_object *obj, unsigned long first, unsigned 
 	unsigned int found = 0;
 
 	i_mmap_lock_read(obj->inode->i_mapping);
-	ct_for_each_vma(vma, obj, first, last)
+	for (vma = ct_vma_first_in(obj, first, last); vma;
+	     vma = ct_vma_tree_iter_next(vma, first, last))
 		found += !only || vma == only;
 	i_mmap_unlock_read(obj->inode->i_mapping);
 	return found;
@@ -265,7 +268,8 @@ int ct_change(struct ct_object *obj, const struct ct_range *range)
 	unsigned int changed = 0;
 
 	i_mmap_lock_read(obj->inode->i_mapping);
-	ct_for_each_vma(vma, obj, first, last) {
+	for (vma = ct_vma_first_in(obj, first, last); vma;
+	     vma = ct_vma_tree_iter_next(vma, first, last)) {
 		from = max(first, ct_vma_first(vma));
 		to = min(last, ct_vma_last(vma));
 		if (range->flags & CT_FLUSH_NESTED)
@@ -314,7 +318,8 @@ int ct_zap_all(struct ct_object *obj, const struct ct_range *range)
 	unsigned int found = 0;
 
 	i_mmap_lock_read(obj->inode->i_mapping);
-	ct_for_each_vma(vma, obj, first, last) {
+	for (vma = ct_vma_first_in(obj, first, last); vma;
+	     vma = ct_vma_tree_iter_next(vma, first, last)) {
 		from = max(first, ct_vma_first(vma));
 		to = min(last, ct_vma_last(vma));
 		zap_vma_ptes(vma, ct_vma_addr(vma, from), (to - from + 1) << PAGE_SHIFT);
