@@ -105,26 +105,32 @@ static bool ct_table_is_empty(pmd_t *pmd)
 	return true;
 }
 
-/* The PMD loses its table, if that is empty.  A flush is announced, and owed. */
+/* Both locks are held.  A flush is announced, and owed. */
+static struct page *ct_detach(struct mm_struct *mm, unsigned long addr, pmd_t *pmd)
+{
+	if (!ct_table_is_empty(pmd))
+		return NULL;
+	inc_tlb_flush_pending(mm);
+	return pmd_pgtable(pmdp_huge_get_and_clear(mm, addr, pmd));
+}
+
+/* The PMD loses its table, if it has one that is empty. */
 static struct page *ct_take_table(struct mm_struct *mm, unsigned long addr, pmd_t *pmd)
 {
 	spinlock_t *pml = pmd_lock(mm, pmd), *ptl;
 	struct page *table = NULL;
-	pmd_t old;
 
-	if (!pmd_none(*pmd) && !pmd_leaf(*pmd)) {
-		ptl = pte_lockptr(mm, pmd);
-		/* Without split page table locks both are one. */
-		if (ptl != pml)
-			spin_lock_nested(ptl, SINGLE_DEPTH_NESTING);
-		if (ct_table_is_empty(pmd)) {
-			inc_tlb_flush_pending(mm);
-			old = pmdp_huge_get_and_clear(mm, addr, pmd);
-			table = pmd_pgtable(old);
-		}
-		if (ptl != pml)
-			spin_unlock(ptl);
+	if (pmd_none(*pmd) || pmd_leaf(*pmd))
+		goto unlock;
+	ptl = pte_lockptr(mm, pmd);
+	if (ptl == pml) {	/* page table locks are not split */
+		table = ct_detach(mm, addr, pmd);
+		goto unlock;
 	}
+	spin_lock_nested(ptl, SINGLE_DEPTH_NESTING);
+	table = ct_detach(mm, addr, pmd);
+	spin_unlock(ptl);
+unlock:
 	spin_unlock(pml);
 	return table;
 }
