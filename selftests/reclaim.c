@@ -75,8 +75,11 @@ TEST_F_TIMEOUT(reclaim, hot_pages_stay, 60)
 	missed = counter("swap_in") - ins;
 	note("%s: %zu hot pages were read %lu times", variant->policy, hot, (unsigned long)missed);
 	if (!strcmp(variant->policy, "clock")) {
-		/* FIFO throws each of them out once in a while: about cold / total times. */
-		EXPECT_LE(missed, hot);
+		/*
+		 * FIFO throws each of them out once in a while: about cold / total times.
+		 * On a slow kernel the hand gets further round between two touches.
+		 */
+		EXPECT_LE(missed, slowness() > 1 ? 2 * hot : hot);
 		EXPECT_GT(counter("clock_second_chance"), chances);
 	} else {
 		EXPECT_GT(missed, hot);
