@@ -60,10 +60,10 @@ unsigned int vmlab_chunk_take(struct vmlab_chunk *chunk,
 		if (taken == nr)
 			break;
 		__clear_bit(i, chunk->free);
-		chunk->frames[i].state = VMLAB_FRAME_CACHED;
+		vmlab_frame_set_state(&chunk->frames[i], VMLAB_FRAME_CACHED);
 		frames[taken++] = &chunk->frames[i];
 	}
-	chunk->nr_free -= taken;
+	WRITE_ONCE(chunk->nr_free, chunk->nr_free - taken);	/* debugfs looks without the lock */
 	return taken;
 }
 
@@ -77,7 +77,7 @@ unsigned int vmlab_chunk_take(struct vmlab_chunk *chunk,
 void vmlab_chunk_put(struct vmlab_chunk *chunk, struct vmlab_frame *frame)
 {
 	__set_bit(vmlab_frame_index(frame), chunk->free);
-	frame->state = VMLAB_FRAME_FREE;
-	frame->zeroed = 0;
-	chunk->nr_free++;
+	vmlab_frame_set_state(frame, VMLAB_FRAME_FREE);
+	WRITE_ONCE(frame->zeroed, 0);
+	WRITE_ONCE(chunk->nr_free, chunk->nr_free + 1);
 }

@@ -251,7 +251,7 @@ int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 	leaf->index = pgoff >> VMLAB_LEAF_SHIFT;
 	leaf->words = vmlab_frame_addr(leaf->frame);
 	leaf->frame->leaf = leaf;
-	leaf->frame->state = VMLAB_FRAME_LEAF;
+	vmlab_frame_set_state(leaf->frame, VMLAB_FRAME_LEAF);
 	vmlab_leaf_inherit_run(obj, leaf);
 
 	err = vmlab_leaf_publish(obj, leaf);
@@ -260,7 +260,7 @@ int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 		return 0;
 	}
 	leaf->frame->leaf = NULL;
-	leaf->frame->state = VMLAB_FRAME_INFLIGHT;
+	vmlab_frame_set_state(leaf->frame, VMLAB_FRAME_INFLIGHT);
 	vmlab_frame_unget(lineage, leaf->frame);
 	if (err == -EEXIST)
 		err = 0;
@@ -338,7 +338,7 @@ void vmlab_leaf_reap(struct vmlab_object *obj, u64 index)
 
 	atomic64_add(leaf->nr_faults, &obj->nr_faults);
 	leaf->frame->leaf = NULL;
-	leaf->frame->state = VMLAB_FRAME_INFLIGHT;
+	vmlab_frame_set_state(leaf->frame, VMLAB_FRAME_INFLIGHT);
 	vmlab_frame_unget(obj->lineage, leaf->frame);
 	vmlab_count(obj->vm, leaf_free, 1);
 	call_rcu(&leaf->rcu, vmlab_leaf_free_rcu);
@@ -359,9 +359,9 @@ void vmlab_leaf_move(struct vmlab_frame *from, struct vmlab_frame *to)
 	leaf->words = vmlab_frame_addr(to);
 	leaf->frame = to;
 	to->leaf = leaf;
-	to->state = VMLAB_FRAME_LEAF;
+	vmlab_frame_set_state(to, VMLAB_FRAME_LEAF);
 	from->leaf = NULL;
-	from->state = VMLAB_FRAME_INFLIGHT;
+	vmlab_frame_set_state(from, VMLAB_FRAME_INFLIGHT);
 }
 
 static wait_queue_head_t *vmlab_slot_wait_head(struct vmlab_object *obj, u64 index)

@@ -284,8 +284,7 @@ static void vmlab_leaf_usage(struct vmlab_leaf *leaf, struct vmlab_usage *usage)
 	for (i = 0; leaf->nr_present && i < VMLAB_LEAF_SLOTS; i++) {
 		unsigned long word = leaf->words[i];
 
-		if (vmlab_word_is_frame(word) &&
-		    (vmlab_word_frame(word)->flags & VMLAB_FRAME_DIRTY))
+		if (vmlab_word_is_frame(word) && vmlab_frame_seems_dirty(vmlab_word_frame(word)))
 			usage->dirty++;
 	}
 out:
