@@ -385,12 +385,12 @@ static void vmlab_frame_zero(struct vmlab *vm, struct vmlab_frame *frame)
 unsigned int vmlab_frame_alloc_bulk(struct vmlab_pool *pool, unsigned int flags,
 				    struct vmlab_frame **frames, unsigned int nr)
 {
+	struct vmlab_pcp *pcp = get_cpu_ptr(pool->pcp);
 	unsigned int got = 0, i;
-	struct vmlab_pcp *pcp;
 
+	/* Not a return: the compiler would make two functions of it, at a price. */
 	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_frame))
-		return 0;
-	pcp = get_cpu_ptr(pool->pcp);
+		nr = 0;
 	while (got < nr) {
 		struct vmlab_frame *frame;
 
