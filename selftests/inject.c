@@ -61,7 +61,7 @@ FIXTURE_SETUP(inject)
 
 FIXTURE_TEARDOWN(inject)
 {
-	double until = now() + 10;
+	double until = now() + 10 * slowness();
 
 	inject_off();
 	EXPECT_VERIFY_OK();
@@ -737,7 +737,7 @@ FIXTURE_SETUP(sweep)
 
 FIXTURE_TEARDOWN(sweep)
 {
-	double until = now() + 10;
+	double until = now() + 10 * slowness();
 
 	inject_off();
 	EXPECT_TRUE(bystander_is_well(self->other));

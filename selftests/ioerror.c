@@ -57,7 +57,7 @@ FIXTURE_SETUP(ioerror)
 
 FIXTURE_TEARDOWN(ioerror)
 {
-	double until = now() + 10;
+	double until = now() + 10 * slowness();
 
 	EXPECT_VERIFY_OK();
 	close(self->fd);
