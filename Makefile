@@ -67,6 +67,16 @@ coverage: ## Show which lines of the module the selftests run, and which not: bu
 check-mutants: ## Plant each bug of selftests/mutants/ in the module: the model test must catch it
 	@tools/check/run mutants
 
+.PHONY: bench
+bench: ## Compare with Linux's own memory and swap, in guests; KERNELS="6.12" is the default here
+	@tools/deps --install build guest
+	@tools/bench/run --kernels '$(if $(filter file,$(origin KERNELS)),6.12,$(KERNELS))'
+
+.PHONY: compare
+compare: ## Instructions per operation against BASE=REVISION, row by row
+	@tools/deps --install build guest
+	@tools/bench/compare --kernel '$(or $(KVER),6.12)' '$(BASE)'
+
 .PHONY: demo
 demo: ## Run memtester on memory that pages to a disk, in a guest, and show what happened
 	@tools/demo/run
