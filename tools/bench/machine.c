@@ -196,7 +196,7 @@ void pool_set_mb(unsigned int mb)
 
 void swap_on(enum side side, const char *disk)
 {
-	command("/sbin/mkswap -f %s >/dev/null", disk);
+	command("/sbin/mkswap -f %s >/dev/null 2>&1", disk);
 	if (side == SIDE_VMLAB ? !file_write(TREE "swap", "on %s\n", disk) : swapon(disk, 0))
 		die("swap on %s: %m", disk);
 }

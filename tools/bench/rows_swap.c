@@ -58,9 +58,6 @@ static void touch_after_pageout(struct round *round)
 #define DISK_PAGES (2 * SWAP_POOL_MB * MIB / PAGE)
 #define GROUP "/sys/fs/cgroup/bench"
 
-/* What vmlab's pool does not hold: page tables, kernel stacks, the program itself. */
-#define GROUP_EXTRA (MIB / 2)
-
 struct counts {
 	struct disk_stat disk;
 	uint64_t evict, flush, flush_pages;
@@ -98,13 +95,22 @@ static void pass(struct round *round, const char *name, const struct memory *mem
 	}
 }
 
+/*
+ * Room for as many pages as vmlab's pool holds, and for what that does not hold but a cgroup
+ * is charged for: the program itself, and the page tables of the memory to come.
+ */
 static void enter_group(void)
 {
+	char text[64];
+
 	mkdir(GROUP, 0755);
 	if (!file_write("/sys/fs/cgroup/cgroup.subtree_control", "+memory\n") ||
-	    !file_write(GROUP "/memory.max", "%lu\n", SWAP_POOL_MB * MIB + GROUP_EXTRA) ||
 	    !file_write(GROUP "/cgroup.procs", "%d\n", getpid()))
 		die("memory cgroup: %m");
+	file_read(GROUP "/memory.current", text, sizeof(text));
+	if (!file_write(GROUP "/memory.max", "%lu\n",
+			SWAP_POOL_MB * MIB + strtoul(text, NULL, 10) + DISK_PAGES * 8))
+		die("memory.max: %m");
 }
 
 static void passes(struct round *round)
