@@ -134,6 +134,7 @@ static inline void vmlab_frame_set_state(struct vmlab_frame *frame,
 /* For who only shows or counts, and holds no lock of a slot that names the frame. */
 static inline bool vmlab_frame_seems_dirty(struct vmlab_frame *frame)
 {
+	/* Who has the slot may change them: either answer was true a moment ago. */
 	return data_race(frame->flags) & VMLAB_FRAME_DIRTY;
 }
 

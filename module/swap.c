@@ -461,6 +461,7 @@ static u64 vmlab_swap_count_cached(struct vmlab_swap_dev *dev)
 	u64 i;
 
 	for (i = 1; i < map->nr_slots; i++) {
+		/* Only counted, and never followed. */
 		if (data_race(map->slots[i].frame))
 			nr++;
 		if (!(i & (VMLAB_SWAP_GROUP - 1)))
@@ -574,8 +575,8 @@ static bool vmlab_swap_peek_leaf(struct vmlab_swap_dev *dev, struct vmlab_object
 			if (vmlab_swap_is_on(vmlab_word_entry(word), dev))
 				__set_bit(i, swapped);
 		} else if (vmlab_word_is_frame(word)) {
-			/* Without the slot's lock: who acts on it takes that and looks again. */
 			frame = vmlab_word_frame(word);
+			/* Without the slot's lock: who acts on it takes that and looks again. */
 			if (vmlab_swap_is_on(data_race(frame->swap), dev))
 				__set_bit(i, resident);
 		}
