@@ -60,11 +60,18 @@ struct vmlab_fault {
 /* Not a vm_fault_t: look at the slot again. */
 #define VMLAB_FAULT_AGAIN	((__force vm_fault_t)~0U)
 
-static pte_t vmlab_pte(struct vm_area_struct *vma, unsigned long pfn, bool write)
+static __always_inline pte_t vmlab_pte(struct vm_area_struct *vma, unsigned long pfn,
+				       bool write)
 {
 	pte_t pte = pte_mkspecial(pfn_pte(pfn, vma->vm_page_prot));
 
 	return write ? pte_mkwrite_novma(pte_mkdirty(pte)) : pte_mkclean(pte_wrprotect(pte));
+}
+
+/* The same for the frames of a run: @base is the entry for page frame 0. */
+static __always_inline pte_t vmlab_pte_at(pte_t base, unsigned long pfn)
+{
+	return __pte(pte_val(base) | PFN_PHYS(pfn));
 }
 
 /* Makes the core build the page tables down to the PTE table, before anything is locked. */
@@ -77,12 +84,12 @@ static int vmlab_fault_prepare_tables(struct vmlab_fault *f)
 	return apply_to_page_range(f->vmf->vma->vm_mm, f->addr, PAGE_SIZE, NULL, NULL);
 }
 
-static spinlock_t *vmlab_fault_ptl(struct vmlab_fault *f)
+static __always_inline spinlock_t *vmlab_fault_ptl(struct vmlab_fault *f)
 {
 	return pte_lockptr(f->vmf->vma->vm_mm, f->vmf->pmd);
 }
 
-static pte_t *vmlab_fault_pte(struct vmlab_fault *f)
+static __always_inline pte_t *vmlab_fault_pte(struct vmlab_fault *f)
 {
 	return pte_offset_kernel(f->vmf->pmd, f->addr);
 }
@@ -220,12 +227,13 @@ static unsigned int vmlab_fault_ahead_window(struct vmlab_fault *f)
 {
 	struct vm_area_struct *vma = f->vmf->vma;
 	struct vmlab_leaf *leaf = f->slot.leaf;
-	unsigned int run = 0, ahead;
+	unsigned int run, ahead;
 
-	if (READ_ONCE(leaf->seq_next) == f->slot.index)
-		run = READ_ONCE(leaf->seq_run);
-	if (vma->vm_flags & VM_RAND_READ)
-		run = 0;
+	if (READ_ONCE(leaf->seq_next) != f->slot.index)
+		return 0;
+	run = READ_ONCE(leaf->seq_run);
+	if (run < 4 || (vma->vm_flags & VM_RAND_READ))
+		return 0;
 	ahead = min(run / 4, VMLAB_AHEAD_MAX);
 	ahead = min_t(unsigned long, ahead,
 		      ((pmd_addr_end(f->addr, vma->vm_end) - f->addr) >> PAGE_SHIFT) - 1);
@@ -278,20 +286,16 @@ static void vmlab_fault_map_new(struct vmlab_fault *f, struct vmlab_frame **fram
 				unsigned int nr)
 {
 	struct vm_area_struct *vma = f->vmf->vma;
-	bool write = vma->vm_flags & VM_WRITE;
+	pte_t base = vmlab_pte(vma, 0, vma->vm_flags & VM_WRITE);
 	spinlock_t *ptl = vmlab_fault_ptl(f);
 	pte_t *pte = vmlab_fault_pte(f);
 	unsigned int i;
 
 	spin_lock(ptl);
-	for (i = 0; i < nr; i++) {
-		pte_t entry = vmlab_pte(vma, frames[i]->pfn, write);
-
-		if (!pte_none(pte[i]))
-			continue;
-		set_pte_at(vma->vm_mm, f->addr + i * PAGE_SIZE, pte + i,
-			   i ? pte_mkold(entry) : entry);
-	}
+	for (i = 0; i < nr; i++, base = pte_mkold(base))
+		if (pte_none(pte[i]))
+			set_pte_at(vma->vm_mm, f->addr + i * PAGE_SIZE, pte + i,
+				   vmlab_pte_at(base, frames[i]->pfn));
 	spin_unlock(ptl);
 }
 
@@ -512,7 +516,7 @@ static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
 {
 	int err;
 
-	err = vmlab_slot_lock(f->obj, f->pgoff, VMLAB_SLOT_TRY, &f->slot);
+	err = vmlab_slot_trylock(f->obj, f->pgoff, &f->slot);
 	if (err == -EAGAIN)
 		return vmlab_fault_busy(f);
 	if (err == -ENOENT && !f->write)

@@ -73,9 +73,14 @@ u64 vmlab_slot_pgoff(const struct vmlab_slot *slot)
  */
 struct vmlab_leaf *vmlab_leaf_lookup(struct vmlab_object *obj, u64 pgoff)
 {
-	void *entry = xa_load(&obj->leaves, pgoff >> VMLAB_LEAF_SHIFT);
+	XA_STATE(xas, &obj->leaves, pgoff >> VMLAB_LEAF_SHIFT);
+	void *entry;
 
-	return xa_is_value(entry) ? NULL : entry;
+	/* As xa_load(), which each fault would pay for taking RCU once more. */
+	do {
+		entry = xas_load(&xas);
+	} while (xas_retry(&xas, entry));
+	return xa_is_value(entry) || xa_is_zero(entry) ? NULL : entry;
 }
 
 /**
@@ -430,43 +435,51 @@ unsigned int vmlab_slot_trylock_holes(struct vmlab_leaf *leaf, unsigned int inde
 }
 
 /**
+ * vmlab_slot_trylock() - lock the slot of a page, if it is free
+ * @obj: the object
+ * @pgoff: the page's index
+ * @slot: out: the locked slot
+ *
+ * Context: any but interrupts; does not sleep.
+ * Return: 0, -ENOENT when the page has no leaf, -EAGAIN.
+ */
+int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot)
+{
+	struct vmlab_leaf *leaf;
+	int err = -ENOENT;
+
+	rcu_read_lock();
+	leaf = vmlab_leaf_lookup(obj, pgoff);
+	if (likely(leaf))
+		err = vmlab_slot_trylock_in(leaf, vmlab_slot_index(pgoff), slot) ? 0 : -EAGAIN;
+	rcu_read_unlock();
+	return err;
+}
+
+/**
  * vmlab_slot_lock() - lock the slot of a page
  * @obj: the object
  * @pgoff: the page's index
- * @how: what to do when it is locked already
+ * @how: what ends the waiting while it is locked already
  * @slot: out: the locked slot
  *
- * Context: waits while no other slot is locked by the caller, unless @how is TRY.
- * Return: 0, -ENOENT when the page has no leaf, -EAGAIN or -EINTR as @how says.
+ * Context: sleeps; no other slot is locked by the caller.
+ * Return: 0, -ENOENT when the page has no leaf, or -EINTR as @how says.
  */
 int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait how,
 		    struct vmlab_slot *slot)
 {
-	struct vmlab_leaf *leaf;
-	bool locked;
 	int err;
 
-	for (;;) {
-		rcu_read_lock();
-		leaf = vmlab_leaf_lookup(obj, pgoff);
-		if (!leaf) {
-			rcu_read_unlock();
-			return -ENOENT;
-		}
-		locked = vmlab_slot_trylock_in(leaf, vmlab_slot_index(pgoff), slot);
-		rcu_read_unlock();
-		if (locked)
-			break;
-		if (how == VMLAB_SLOT_TRY)
-			return -EAGAIN;
+	while ((err = vmlab_slot_trylock(obj, pgoff, slot)) == -EAGAIN) {
 		err = vmlab_slot_wait(obj, pgoff, how == VMLAB_SLOT_KILLABLE);
 		if (err)
 			return err;
 	}
-	if (how != VMLAB_SLOT_TRY) {
-		slot->tracked = true;
-		lock_map_acquire(&obj->vm->slot_dep_map);
-	}
+	if (err)
+		return err;
+	slot->tracked = true;
+	lock_map_acquire(&obj->vm->slot_dep_map);
 	return 0;
 }
 
@@ -546,7 +559,7 @@ void vmlab_slot_unlock(struct vmlab_slot *slot)
  * @leaf: their leaf
  * @index: the first
  * @nr: how many, all locked by the caller with vmlab_slot_trylock_holes()
- * @words: what they hold from now on; NULL: holes still
+ * @words: the frames that they name from now on; NULL: holes still
  */
 void vmlab_slot_unlock_run(struct vmlab_leaf *leaf, unsigned int index, unsigned int nr,
 			   const unsigned long *words)
@@ -556,8 +569,12 @@ void vmlab_slot_unlock_run(struct vmlab_leaf *leaf, unsigned int index, unsigned
 	if (!nr)
 		return;
 	spin_lock(&leaf->lock);
+	/* They were plain holes: all that changes is what this adds. */
 	for (i = 0; i < nr; i++)
-		vmlab_slot_publish(leaf, index + i, words ? words[i] : 0);
+		leaf->words[index + i] = words ? words[i] : 0;
+	leaf->nr_locked -= nr;
+	if (words)
+		leaf->nr_present += nr;
 	vmlab_leaf_unlock_and_wake(leaf);
 }
 

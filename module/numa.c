@@ -43,19 +43,17 @@ int vmlab_numa_init_fallback(struct vmlab_pool *pool)
 }
 
 /**
- * vmlab_numa_pool() - the pool of a node, or the nearest to it
+ * vmlab_numa_nearest() - the pool that is the nearest to a node without one
  * @vm: the instance
  * @nid: the node
  *
  * Return: the pool; NULL when the instance has none at all.
  */
-struct vmlab_pool *vmlab_numa_pool(struct vmlab *vm, int nid)
+struct vmlab_pool *vmlab_numa_nearest(struct vmlab *vm, int nid)
 {
-	struct vmlab_pool *best = vm->pools[nid];
+	struct vmlab_pool *best = NULL;
 	int i;
 
-	if (likely(best))
-		return best;
 	for (i = 0; i < MAX_NUMNODES; i++)
 		if (vm->pools[i] && (!best || node_distance(nid, i) <
 					      node_distance(nid, best->nid)))
@@ -96,12 +94,12 @@ static void vmlab_node_count(struct vmlab *vm, int nid, enum vmlab_node_stat sta
 void vmlab_numa_count(struct vmlab *vm, int wanted, int got, unsigned int nr)
 {
 	if (wanted == got) {
-		vmlab_node_count(vm, got, VMLAB_numa_hit, nr);
-	} else {
-		vmlab_node_count(vm, got, VMLAB_numa_miss, nr);
-		vmlab_node_count(vm, wanted, VMLAB_numa_foreign, nr);
-		trace_numa(wanted, got);
+		vmlab_numa_count_hit(vm->pools[got], nr);
+		return;
 	}
+	vmlab_node_count(vm, got, VMLAB_numa_miss, nr);
+	vmlab_node_count(vm, wanted, VMLAB_numa_foreign, nr);
+	trace_numa(wanted, got);
 	vmlab_node_count(vm, got, got == numa_node_id() ? VMLAB_local_node :
 							   VMLAB_other_node, nr);
 }

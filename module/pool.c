@@ -368,6 +368,23 @@ static void vmlab_frame_zero(struct vmlab *vm, struct vmlab_frame *frame)
 	vmlab_count(vm, zero_miss, 1);
 }
 
+/* One frame of one node: what most faults need, without what a run of them costs. */
+static struct vmlab_frame *vmlab_frame_alloc_one(struct vmlab_pool *pool, unsigned int flags)
+{
+	struct vmlab_frame *frame;
+
+	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_frame))
+		return NULL;
+	frame = vmlab_pcp_take(pool, get_cpu_ptr(pool->pcp), flags & VMLAB_ALLOC_ZERO);
+	put_cpu_ptr(pool->pcp);
+	if (unlikely(!frame))
+		return NULL;
+	frame->state = VMLAB_FRAME_INFLIGHT;
+	if (flags & VMLAB_ALLOC_ZERO)
+		vmlab_frame_zero(pool->vm, frame);
+	return frame;
+}
+
 /**
  * vmlab_frame_alloc_bulk() - take free frames of one node
  * @pool: the node's pool
@@ -423,12 +440,18 @@ struct vmlab_frame *vmlab_frame_alloc(struct vmlab *vm, int nid, unsigned int fl
 	struct vmlab_frame *frame;
 	int i;
 
-	if (!wanted)
+	if (unlikely(!wanted))
 		return NULL;
-	for (i = 0; i < wanted->nr_fallback; i++) {
+	frame = vmlab_frame_alloc_one(wanted, flags);
+	if (likely(frame)) {
+		vmlab_numa_count_hit(wanted, 1);
+		return frame;
+	}
+	for (i = 1; i < wanted->nr_fallback; i++) {
 		struct vmlab_pool *pool = vm->pools[wanted->fallback[i]];
 
-		if (vmlab_frame_alloc_bulk(pool, flags, &frame, 1)) {
+		frame = vmlab_frame_alloc_one(pool, flags);
+		if (frame) {
 			vmlab_numa_count(vm, wanted->nid, pool->nid, 1);
 			return frame;
 		}

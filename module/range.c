@@ -360,7 +360,7 @@ static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned 
 	while (from <= to) {
 		for (; from <= to && batch->nr < VMLAB_BATCH; from++) {
 			pgoff = (index << VMLAB_LEAF_SHIFT) + from;
-			if (vmlab_slot_lock(obj, pgoff, VMLAB_SLOT_TRY, &slot))
+			if (vmlab_slot_trylock(obj, pgoff, &slot))
 				continue;
 			if (!vmlab_evict_add_slot(batch, obj->lineage, &slot))
 				vmlab_slot_unlock(&slot);

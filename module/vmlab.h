@@ -83,6 +83,7 @@
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
 #include <linux/spinlock.h>
+#include <linux/topology.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -508,10 +509,11 @@ int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff);
 bool vmlab_leaf_is_zero_marked(struct vmlab_object *obj, u64 pgoff);
 
 enum vmlab_slot_wait {
-	VMLAB_SLOT_TRY,		/* -EAGAIN when it is locked */
-	VMLAB_SLOT_KILLABLE,	/* wait; -EINTR on a fatal signal */
-	VMLAB_SLOT_WAIT,	/* wait */
+	VMLAB_SLOT_KILLABLE,	/* -EINTR on a fatal signal */
+	VMLAB_SLOT_WAIT,	/* nothing */
 };
+
+int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot);
 
 int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait how,
 		    struct vmlab_slot *slot);
@@ -754,7 +756,25 @@ int vmlab_oom(struct vmlab *vm, int nid);
 int vmlab_numa_init_fallback(struct vmlab_pool *pool);
 int vmlab_numa_node(struct vmlab *vm);
 void vmlab_numa_count(struct vmlab *vm, int wanted, int got, unsigned int nr);
-struct vmlab_pool *vmlab_numa_pool(struct vmlab *vm, int nid);
+struct vmlab_pool *vmlab_numa_nearest(struct vmlab *vm, int nid);
+
+/* The pool of a node, or the nearest to it; NULL when the instance has none at all. */
+static inline struct vmlab_pool *vmlab_numa_pool(struct vmlab *vm, int nid)
+{
+	return likely(vm->pools[nid]) ? vm->pools[nid] : vmlab_numa_nearest(vm, nid);
+}
+
+/* vmlab_numa_count() for frames of the node that was wanted. */
+static inline void vmlab_numa_count_hit(struct vmlab_pool *pool, unsigned int nr)
+{
+	struct vmlab_node_stats __percpu *stats = pool->node_stats;
+
+	this_cpu_add(stats->count[VMLAB_numa_hit], nr);
+	if (likely(pool->nid == numa_node_id()))
+		this_cpu_add(stats->count[VMLAB_local_node], nr);
+	else
+		this_cpu_add(stats->count[VMLAB_other_node], nr);
+}
 
 /* debugfs.c */
 void vmlab_debugfs_create(struct vmlab *vm);

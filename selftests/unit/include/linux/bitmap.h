@@ -16,6 +16,12 @@
 
 extern unsigned long unit_words_searched;
 
+/* The lowest bit of a word that is not 0. */
+static inline unsigned long __ffs(unsigned long word)
+{
+	return __builtin_ctzl(word);
+}
+
 static inline bool test_bit(unsigned long nr, const unsigned long *map)
 {
 	return map[nr / BITS_PER_LONG] >> (nr % BITS_PER_LONG) & 1;
