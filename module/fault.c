@@ -65,7 +65,9 @@ static __always_inline pte_t vmlab_pte(struct vm_area_struct *vma, unsigned long
 {
 	pte_t pte = pte_mkspecial(pfn_pte(pfn, vma->vm_page_prot));
 
-	return write ? pte_mkwrite_novma(pte_mkdirty(pte)) : pte_mkclean(pte_wrprotect(pte));
+	/* One step instead of two with all that shadow stacks ask for: it is no such page. */
+	return write ? pte_set_flags(pte, _PAGE_RW | _PAGE_DIRTY | _PAGE_SOFT_DIRTY) :
+		       pte_mkclean(pte_wrprotect(pte));
 }
 
 /* The same for the frames of a run: @base is the entry for page frame 0. */

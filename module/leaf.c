@@ -19,6 +19,7 @@
  * slot.
  */
 #define VMLAB_LEAF_ZERO_MARK	xa_mk_value(1)
+#define VMLAB_MARKS_AT_ONCE	1024
 
 static struct kmem_cache *vmlab_leaf_cache;
 
@@ -89,20 +90,28 @@ struct vmlab_leaf *vmlab_leaf_lookup(struct vmlab_object *obj, u64 pgoff)
  * @index: in: where to begin; out: the leaf's index
  * @last: where to end
  *
- * Context: rcu_read_lock() held.  Check leaf->dead under leaf->lock.
+ * Context: rcu_read_lock() held, once and over nothing that was looked up before: it is
+ * let go in between.  May sleep.  Check leaf->dead under leaf->lock.
  * Return: the leaf, or NULL.
  */
 struct vmlab_leaf *vmlab_leaf_next(struct vmlab_object *obj, u64 *index, u64 last)
 {
 	unsigned long i = *index;
+	unsigned int marks = 0;
 	void *entry;
 
 	for (entry = xa_find(&obj->leaves, &i, last, XA_PRESENT); entry;
 	     entry = xa_find_after(&obj->leaves, &i, last, XA_PRESENT)) {
-		if (xa_is_value(entry))
-			continue;
-		*index = i;
-		return entry;
+		if (!xa_is_value(entry)) {
+			*index = i;
+			return entry;
+		}
+		/* A program that looked everywhere leaves millions of marks. */
+		if (++marks % VMLAB_MARKS_AT_ONCE == 0) {
+			rcu_read_unlock();
+			cond_resched();
+			rcu_read_lock();
+		}
 	}
 	return NULL;
 }
@@ -385,17 +394,8 @@ static void vmlab_slot_set_locked(struct vmlab_leaf *leaf, unsigned int index,
 	leaf->nr_locked++;
 }
 
-/**
- * vmlab_slot_trylock_in() - lock a slot of a leaf already found, if it is free
- * @leaf: the leaf, kept by RCU or by another locked slot
- * @index: which of its slots
- * @slot: out: the locked slot
- *
- * Context: any but interrupts; does not sleep.
- * Return: whether the slot is locked now.
- */
-bool vmlab_slot_trylock_in(struct vmlab_leaf *leaf, unsigned int index,
-			   struct vmlab_slot *slot)
+static __always_inline bool __vmlab_slot_trylock(struct vmlab_leaf *leaf, unsigned int index,
+						 struct vmlab_slot *slot)
 {
 	bool locked = false;
 
@@ -408,6 +408,21 @@ bool vmlab_slot_trylock_in(struct vmlab_leaf *leaf, unsigned int index,
 	}
 	spin_unlock(&leaf->lock);
 	return locked;
+}
+
+/**
+ * vmlab_slot_trylock_in() - lock a slot of a leaf already found, if it is free
+ * @leaf: the leaf, kept by RCU or by another locked slot
+ * @index: which of its slots
+ * @slot: out: the locked slot
+ *
+ * Context: any but interrupts; does not sleep.
+ * Return: whether the slot is locked now.
+ */
+bool vmlab_slot_trylock_in(struct vmlab_leaf *leaf, unsigned int index,
+			   struct vmlab_slot *slot)
+{
+	return __vmlab_slot_trylock(leaf, index, slot);
 }
 
 /**
@@ -451,7 +466,7 @@ int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *s
 	rcu_read_lock();
 	leaf = vmlab_leaf_lookup(obj, pgoff);
 	if (likely(leaf))
-		err = vmlab_slot_trylock_in(leaf, vmlab_slot_index(pgoff), slot) ? 0 : -EAGAIN;
+		err = __vmlab_slot_trylock(leaf, vmlab_slot_index(pgoff), slot) ? 0 : -EAGAIN;
 	rcu_read_unlock();
 	return err;
 }

@@ -52,7 +52,7 @@ static int fifo_init(struct vmlab_pool *pool)
 	for (pos = 0; pos < total; pos++) {
 		struct vmlab_frame *frame = vmlab_pool_frame(pool, pos);
 
-		if (frame->state == VMLAB_FRAME_RESIDENT)
+		if (READ_ONCE(frame->state) == VMLAB_FRAME_RESIDENT)
 			fifo_insert(pool, frame);
 	}
 	return 0;

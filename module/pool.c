@@ -337,8 +337,9 @@ static void vmlab_pcp_refill(struct vmlab_pool *pool, struct vmlab_pcp *pcp, boo
 		vmlab_zero_wake(pool);
 }
 
-static struct vmlab_frame *vmlab_pcp_take(struct vmlab_pool *pool, struct vmlab_pcp *pcp,
-					  bool want_zero)
+static __always_inline struct vmlab_frame *vmlab_pcp_take(struct vmlab_pool *pool,
+							  struct vmlab_pcp *pcp,
+							  bool want_zero)
 {
 	if (want_zero) {
 		if (!pcp->nr_zeroed && READ_ONCE(pool->nr_stock))
@@ -369,7 +370,8 @@ static void vmlab_frame_zero(struct vmlab *vm, struct vmlab_frame *frame)
 }
 
 /* One frame of one node: what most faults need, without what a run of them costs. */
-static struct vmlab_frame *vmlab_frame_alloc_one(struct vmlab_pool *pool, unsigned int flags)
+static __always_inline struct vmlab_frame *vmlab_frame_alloc_one(struct vmlab_pool *pool,
+								 unsigned int flags)
 {
 	struct vmlab_frame *frame;
 

@@ -349,6 +349,17 @@ int vmlab_range_discard(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 	return err ? : pinned ? -EBUSY : 0;
 }
 
+/*
+ * After I/O: who wants the world to stand still, and everybody behind him, should not
+ * wait for that of a whole leaf.  No slot is locked.
+ */
+static void vmlab_range_breathe(struct vmlab_object *obj)
+{
+	percpu_up_read(&obj->vm->activity);
+	cond_resched();
+	percpu_down_read(&obj->vm->activity);
+}
+
 static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned int from,
 				  unsigned int to, u64 *done)
 {
@@ -372,6 +383,7 @@ static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned 
 		*done += evicted;
 		batch->dirty_quota = VMLAB_BATCH;
 		batch->clean_quota = VMLAB_BATCH;
+		vmlab_range_breathe(obj);
 	}
 	vmlab_batch_free(obj->vm, batch);
 	return fatal_signal_pending(current) ? -EINTR : 0;
@@ -548,6 +560,8 @@ static int vmlab_range_willneed_fn(struct vmlab_object *obj, u64 index, unsigned
 			return err;
 		if (fatal_signal_pending(current))
 			return -EINTR;
+		if (!err)
+			vmlab_range_breathe(obj);
 	}
 	return 0;
 }

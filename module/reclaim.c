@@ -258,7 +258,7 @@ static bool vmlab_limit_scan(struct vmlab_lineage *lineage, struct vmlab_batch *
 long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 {
 	struct vmlab_batch *batch = vmlab_batch_alloc(lineage->vm);
-	bool busy = atomic_read(&lineage->nr_moving);
+	bool busy = atomic_read(&lineage->nr_moving), failed = false;
 	unsigned int laps = 0;
 	long freed = 0;
 
@@ -275,11 +275,13 @@ long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 		}
 		if (batch->nr)
 			freed += vmlab_evict(lineage->vm, batch);
+		/* Others may have room behind a device that takes nothing. */
+		failed |= batch->all_failed;
 		if (fatal_signal_pending(current))
 			break;
 		cond_resched();
 	}
-	if (!freed && (busy || atomic_read(&lineage->nr_moving)))
+	if (!freed && (failed || busy || atomic_read(&lineage->nr_moving)))
 		freed = -EBUSY;
 	vmlab_batch_free(lineage->vm, batch);
 	return freed;
@@ -455,6 +457,8 @@ static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
 		percpu_down_read(&vm->activity);
 		return 0;
 	}
+	/* Who was killed frees what he has step by step: worth a wait of its own. */
+	*until = 0;
 	return flags & VMLAB_ALLOC_NO_OOM ? -ENOMEM : vmlab_oom(vm, nid);
 }
 

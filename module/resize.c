@@ -117,7 +117,7 @@ static bool vmlab_chunk_has_room(struct vmlab *vm, struct vmlab_chunk *chunk)
 	 * be copies of clean pages, which can just be dropped.
 	 */
 	room += vmlab_swap_free_pages(vm) + vmlab_swap_used_pages(vm);
-	return room >= VMLAB_CHUNK_FRAMES - chunk->nr_free;
+	return room >= VMLAB_CHUNK_FRAMES - READ_ONCE(chunk->nr_free);
 }
 
 static int vmlab_chunk_empty(struct vmlab_pool *pool, struct vmlab_chunk *chunk)

@@ -21,6 +21,9 @@
  */
 #define VMLAB_SWAP_BIO_RESERVE	16
 
+/* Pages in a row that fail alone too, until a batch is given up. */
+#define VMLAB_SWAP_RETRIES	4
+
 /**
  * struct vmlab_swap_bio - a bio, and which pages of which batch it carries
  * @batch:	the batch
@@ -263,7 +266,7 @@ static void vmlab_swap_account(struct vmlab_swap_batch *batch, struct vmlab_swap
  * @batch: a batch that was submitted
  *
  * Afterwards io[].error of each page is 0; or -EIO: the device failed twice,
- * the second time with this page alone; or, for reads, -EILSEQ: what came is
+ * the second time with this page alone or with several before it; or, for reads, -EILSEQ: what came is
  * not what was written there.  The frame of a page that failed to be read
  * holds anything.
  *
@@ -271,14 +274,17 @@ static void vmlab_swap_account(struct vmlab_swap_batch *batch, struct vmlab_swap
  */
 void vmlab_swap_wait(struct vmlab_swap_batch *batch)
 {
-	unsigned int i;
+	unsigned int i, failed = 0;
 
 	wait_for_completion_io(&batch->done);
 	for (i = 0; i < batch->nr; i++) {
 		struct vmlab_swap_io *io = &batch->io[i];
 
-		if (io->error)
+		/* Each may take the device's time-out, with slots locked. */
+		if (io->error && failed < VMLAB_SWAP_RETRIES) {
 			vmlab_swap_retry(batch, io);
+			failed = io->error ? failed + 1 : 0;
+		}
 		if (!batch->write && !io->error &&
 		    vmlab_swap_crc(io->frame) !=
 		    vmlab_swap_slot(batch->vm, io->entry)->crc)
