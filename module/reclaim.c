@@ -267,10 +267,11 @@ long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 		batch->dirty_quota = VMLAB_BATCH;
 		batch->clean_quota = VMLAB_BATCH;
 		while (batch->nr + VMLAB_LIMIT_WINDOW <= VMLAB_BATCH && batch->nr < nr) {
-			if (vmlab_limit_scan(lineage, batch))
+			cond_resched();
+			if (!fatal_signal_pending(current) && vmlab_limit_scan(lineage, batch))
 				continue;
 			/* What the next lap finds, this batch may have locked. */
-			if (++laps == 3 || batch->nr)
+			if (++laps == 3 || batch->nr || fatal_signal_pending(current))
 				break;
 		}
 		if (batch->nr)
@@ -328,25 +329,46 @@ static bool vmlab_waited_enough(unsigned long *until)
 	return time_after(jiffies, *until);
 }
 
+/*
+ * Frames that others are about to free are worth a wait, though not for ever: their I/O
+ * may hang.  False when there is nothing to wait for.
+ */
+static bool vmlab_worth_a_wait(long freed, unsigned long *until)
+{
+	if (freed > 0)
+		*until = 0;
+	return freed == -EBUSY && !vmlab_waited_enough(until);
+}
+
 /**
  * vmlab_reclaim_failed() - was a round of reclaim for nothing?
  * @freed: what it returned
  * @until: the caller's, 0 at first: when to give up, in jiffies
  *
- * Frames that others are about to free are worth a moment's wait, which is had here,
- * though not for ever: their I/O may hang.
+ * Waits a moment for frames that others are about to free.
  *
+ * Context: sleeps; vm->activity not held.
  * Return: false when it is worth to go on.
  */
 bool vmlab_reclaim_failed(long freed, unsigned long *until)
 {
-	if (freed > 0) {
-		*until = 0;
-		return false;
-	}
-	if (freed != -EBUSY || vmlab_waited_enough(until))
-		return true;
+	if (!vmlab_worth_a_wait(freed, until))
+		return freed <= 0;
 	schedule_timeout_killable(1);
+	return false;
+}
+
+/*
+ * The same with vm->activity held, which is let go meanwhile: who wants the world to
+ * stand still would keep everybody else waiting behind him.
+ */
+static bool vmlab_reclaim_failed_active(struct vmlab *vm, long freed, unsigned long *until)
+{
+	if (!vmlab_worth_a_wait(freed, until))
+		return freed <= 0;
+	percpu_up_read(&vm->activity);
+	schedule_timeout_killable(1);
+	percpu_down_read(&vm->activity);
 	return false;
 }
 
@@ -364,7 +386,7 @@ static int vmlab_charge_wait(struct vmlab_lineage *lineage)
 		freed = vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2);
 		if (freed > 0)
 			idle = 0;
-		if (!vmlab_reclaim_failed(freed, &until))
+		if (!vmlab_reclaim_failed_active(lineage->vm, freed, &until))
 			continue;
 		/* Others may have freed some, or have frames in hand that no slot names yet. */
 		if (atomic_long_read(&lineage->nr_frames) < used)
@@ -427,20 +449,24 @@ static bool vmlab_drain_all(struct vmlab *vm)
 	return all;
 }
 
-/* Nothing could be reclaimed: have others freed something, or are frames in caches? */
+/*
+ * Nothing could be reclaimed: have others freed something, are frames in caches, or in the
+ * hands of somebody who has locked victims and not yet counted them as on their way?
+ */
 static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained,
-				unsigned long *until)
+				unsigned int *idle, unsigned long *until)
 {
 	if (atomic_long_read(&vm->nr_evicted) != evicted) {
 		/* What others freed may be in their caches by now. */
 		*drained = false;
 		return true;
 	}
-	if (*drained)
-		return false;
 	/* The last free frames may sit in other CPUs' caches. */
-	*drained = vmlab_drain_all(vm);
-	return *drained || !vmlab_reclaim_failed(-EBUSY, until);
+	if (!*drained) {
+		*drained = vmlab_drain_all(vm);
+		return *drained || !vmlab_reclaim_failed_active(vm, -EBUSY, until);
+	}
+	return ++*idle < VMLAB_IDLE_WAITS && !vmlab_reclaim_failed_active(vm, -EBUSY, until);
 }
 
 /*
@@ -502,38 +528,35 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 	struct vmlab *vm = lineage->vm;
 	struct vmlab_pool *wanted = vmlab_numa_pool(vm, nid);
 	unsigned long until = 0;
+	unsigned int idle = 0;
 	bool drained = false;
 	long evicted;
 	int err;
 
 	if (!wanted)
 		return -ENOMEM;
-	err = vmlab_charge_wait(lineage);
-	if (err)
-		return err;
 	for (;;) {
+		err = vmlab_charge_wait(lineage);
+		if (err)
+			return err;
 		*frame = vmlab_frame_alloc(vm, nid, flags);
 		if (*frame)
 			return 0;
-		err = -EINTR;
-		if (fatal_signal_pending(current))
-			break;
-		evicted = atomic_long_read(&vm->nr_evicted);
-		if (!vmlab_reclaim_failed(vmlab_reclaim_direct(vm, wanted), &until))
-			continue;
-		if (vmlab_worth_a_retry(vm, evicted, &drained, &until))
-			continue;
-		/* vm->activity is let go meanwhile: leave no charge that verify would miss. */
+		/* vm->activity may be let go below: leave no charge that verify would miss. */
 		vmlab_lineage_uncharge(lineage, 1);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		evicted = atomic_long_read(&vm->nr_evicted);
+		if (!vmlab_reclaim_failed_active(vm, vmlab_reclaim_direct(vm, wanted), &until))
+			continue;
+		if (vmlab_worth_a_retry(vm, evicted, &drained, &idle, &until))
+			continue;
 		err = vmlab_last_resort(vm, nid, flags, &until);
-		if (!err)
-			err = vmlab_charge_wait(lineage);
 		if (err)
 			return err;
 		drained = false;
+		idle = 0;
 	}
-	vmlab_lineage_uncharge(lineage, 1);
-	return err;
 }
 
 /**

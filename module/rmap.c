@@ -123,8 +123,10 @@ void vmlab_rmap_for_each(struct vmlab_lineage *lineage, u64 index, vmlab_rmap_fn
 
 	i_mmap_lock_read(mapping);
 	for (vma = vmlab_vma_first_in(mapping, first, last); vma;
-	     vma = vmlab_vma_tree_iter_next(vma, first, last))
+	     vma = vmlab_vma_tree_iter_next(vma, first, last)) {
 		vmlab_vma_for_each_table(vma, first, last, fn, arg);
+		cond_resched();
+	}
 	i_mmap_unlock_read(mapping);
 }
 
@@ -144,8 +146,10 @@ void vmlab_rmap_for_each_vma(struct vmlab_lineage *lineage,
 
 	i_mmap_lock_read(mapping);
 	for (vma = vmlab_vma_first_in(mapping, 0, ULONG_MAX); vma;
-	     vma = vmlab_vma_tree_iter_next(vma, 0, ULONG_MAX))
+	     vma = vmlab_vma_tree_iter_next(vma, 0, ULONG_MAX)) {
 		fn(vma, arg);
+		cond_resched();
+	}
 	i_mmap_unlock_read(mapping);
 }
 
@@ -378,9 +382,11 @@ void vmlab_tlb_unmap(struct vmlab_tlb *tlb, struct vmlab_leaf *leaf,
 	if (low >= VMLAB_LEAF_SLOTS)
 		return;
 	for (vma = vmlab_vma_first_in(mapping, first + low, first + high); vma;
-	     vma = vmlab_vma_tree_iter_next(vma, first + low, first + high))
+	     vma = vmlab_vma_tree_iter_next(vma, first + low, first + high)) {
 		if (vmlab_vma_has_leaf(vma, leaf))
 			vmlab_tlb_unmap_vma(tlb, vma, first, slots, low, high);
+		cond_resched();
+	}
 }
 
 /**
@@ -439,6 +445,7 @@ void vmlab_rmap_unmap_page(struct vmlab_lineage *lineage, struct vmlab_leaf *lea
 	i_mmap_lock_read(mapping);
 	for (vma = vmlab_vma_first_in(mapping, pgoff, pgoff); vma;
 	     vma = vmlab_vma_tree_iter_next(vma, pgoff, pgoff)) {
+		cond_resched();
 		addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
 		if (!vmlab_vma_has_leaf(vma, leaf) || vmlab_page_is_unmapped(vma, addr))
 			continue;

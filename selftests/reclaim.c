@@ -76,13 +76,13 @@ TEST_F_TIMEOUT(reclaim, hot_pages_stay, 60)
 	note("%s: %zu hot pages were read %lu times", variant->policy, hot, (unsigned long)missed);
 	if (!strcmp(variant->policy, "clock")) {
 		/*
-		 * FIFO throws each of them out once in a while: about cold / total times.
-		 * On a slow kernel the hand gets further round between two touches.
+		 * FIFO throws each of them out about cold / total = 4 times.  A reader that the
+		 * machine keeps waiting between its rounds loses some here, too.
 		 */
-		EXPECT_LE(missed, slowness() > 1 ? 2 * hot : hot);
+		EXPECT_LE(missed, 2 * hot);
 		EXPECT_GT(counter("clock_second_chance"), chances);
 	} else {
-		EXPECT_GT(missed, hot);
+		EXPECT_GT(missed, 2 * hot);
 		EXPECT_EQ(chances, counter("clock_second_chance"));
 	}
 	EXPECT_EQ(0, pages_wrong(map, TAG, 0, hot, 1));
