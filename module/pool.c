@@ -381,7 +381,7 @@ static __always_inline struct vmlab_frame *vmlab_frame_alloc_one(struct vmlab_po
 	put_cpu_ptr(pool->pcp);
 	if (unlikely(!frame))
 		return NULL;
-	frame->state = VMLAB_FRAME_INFLIGHT;
+	vmlab_frame_set_state(frame, VMLAB_FRAME_INFLIGHT);
 	if (flags & VMLAB_ALLOC_ZERO)
 		vmlab_frame_zero(pool->vm, frame);
 	return frame;
