@@ -161,7 +161,7 @@ static void vmlab_evict_find_room(struct vmlab *vm, struct vmlab_batch *batch)
 		if (victim->write) {
 			if (!run)
 				run = vmlab_swap_alloc(vm, dirty, &next);
-			/* One fewer that wants one, whether it finds it or not: a run must be used up. */
+			/* One fewer, whether it finds one or not: each run must be used up. */
 			dirty--;
 			if (!run) {
 				vmlab_count(vm, evict_no_swap, 1);

@@ -65,7 +65,7 @@ static bool module_text(uint64_t *start, uint64_t *end)
 	return *start && *start < *end;
 }
 
-static const char *kinds[] = { "failslab", "fail_page_alloc", "fail_make_request" };
+static const char * const kinds[] = { "failslab", "fail_page_alloc", "fail_make_request" };
 
 static void disk_may_fail(const char *disk, bool may)
 {

@@ -158,16 +158,18 @@ FIXTURE_TEARDOWN(bad_sector)
 
 static bool block_is_bad(bool dust, const char *disk, uint64_t sectors, uint64_t block)
 {
-	uint64_t at = block * SECTORS, next = at + SECTORS;
+	unsigned long at = block * SECTORS, next = at + SECTORS;
 
 	if (dust)
-		return !run("dmsetup message " DM " 0 addbadblock %lu && dmsetup message " DM " 0 enable",
-			    (unsigned long)block);
-	return !run("dmsetup --noudevsync suspend --noflush --nolockfs " DM " && "
-		    "printf '0 %lu linear %s 0\\n%lu %lu error\\n%lu %lu linear %s %lu\\n' | "
-		    "dmsetup load --noudevsync " DM " && dmsetup --noudevsync resume " DM,
-		    (unsigned long)at, disk, (unsigned long)at, SECTORS, (unsigned long)next,
-		    (unsigned long)(sectors - next), disk, (unsigned long)next);
+		return !run("dmsetup message " DM " 0 addbadblock %lu", (unsigned long)block) &&
+		       !run("dmsetup message " DM " 0 enable");
+	/* Of three pieces, which only a table on stdin can have. */
+	if (run("dmsetup --noudevsync suspend --noflush --nolockfs " DM))
+		return false;
+	return !run("(echo 0 %lu linear %s 0; echo %lu %lu error; echo %lu %lu linear %s %lu) | %s",
+		    at, disk, at, SECTORS, next, sectors - next, disk, next,
+		    "dmsetup load --noudevsync " DM) &&
+	       !run("dmsetup --noudevsync resume " DM);
 }
 
 static bool all_blocks_are_good(bool dust, const char *disk, uint64_t sectors)
