@@ -19,6 +19,8 @@ static int refused(const char *what, long result)
 {
 	if (result >= 0)
 		return 1;
+	if (errno == ENOSYS)
+		SKIP("a kernel without %s", what);
 	if (errno != EFAULT)
 		die("%s: %m, where EFAULT was to be expected", what);
 	return 0;

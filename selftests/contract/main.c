@@ -57,6 +57,8 @@ static bool wanted(const struct contract *contract, char **topics)
 	return false;
 }
 
+char *skip_reason;
+
 static bool complains(const char *line)
 {
 	unsigned int i;
@@ -170,6 +172,10 @@ int main(int argc, char **argv)
 	if (log < 0 || lseek(log, 0, SEEK_END))
 		die("the kernel log: %m");
 
+	skip_reason = mmap(NULL, SKIP_REASON_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (skip_reason == MAP_FAILED)
+		die("no memory");
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	qsort(__start_contracts, __stop_contracts - __start_contracts, sizeof(*each), by_place);
 	for (each = __start_contracts; each < __stop_contracts; each++)
@@ -180,7 +186,7 @@ int main(int argc, char **argv)
 		note("vmlab would not load either: the kernel lacks something it needs");
 	printf("%sok 1 exports: contract.ko loads\n", loaded ? "" : "not ");
 	for (each = __start_contracts; each < __stop_contracts; each++) {
-		const char *skip = "";
+		char skip[SKIP_REASON_SIZE + 16] = "";
 		int status = 1;
 
 		if (!wanted(*each, argv + 1))
@@ -188,13 +194,13 @@ int main(int argc, char **argv)
 		if (loaded)
 			status = run_one(*each);
 		else
-			skip = " # SKIP contract.ko is not loaded";
+			strcpy(skip, " # SKIP contract.ko is not loaded");
 		if (loaded && status == STATUS_WARNED)
 			status = log_complains(log) ? 0 : 1;
 		else if (loaded && log_complains(log))
 			status = 1;
 		if (loaded && status == STATUS_SKIP)
-			skip = " # SKIP see above";
+			snprintf(skip, sizeof(skip), " # SKIP %s", skip_reason);
 		if (!*skip && status)
 			note("so vmlab would be wrong: %s", (*each)->otherwise);
 		printf("%sok %u %s: %s%s\n", *skip || !status ? "" : "not ", ++number,

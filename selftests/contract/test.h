@@ -79,8 +79,12 @@ extern const struct contract *__start_contracts[], *__stop_contracts[];
 	}									\
 } while (0)
 
+/* Where a process of a test leaves the reason for main.c. */
+extern char *skip_reason;
+#define SKIP_REASON_SIZE 256
+
 #define SKIP(...) do {								\
-	note(__VA_ARGS__);							\
+	snprintf(skip_reason, SKIP_REASON_SIZE, __VA_ARGS__);			\
 	_exit(STATUS_SKIP);							\
 } while (0)
 
