@@ -343,11 +343,14 @@ static void choose_spare(void)
 /* Ends the process as failed when something is wrong. */
 void model_run(uint64_t seed, unsigned int time)
 {
+	char swappiness[32];
 	unsigned int total, i;
 	struct books begin;
 	int failed;
 
 	settle();
+	if (debugfs_read("swappiness", swappiness, sizeof(swappiness)) < 0)
+		die("debugfs swappiness: %m");
 	total = pool_sum("total");
 	/* Under pressure half as much again as fits, else a quarter of the pool. */
 	model_create(under_pressure() ? total * 3 / 2 : total / 4, seed);
@@ -360,6 +363,9 @@ void model_run(uint64_t seed, unsigned int time)
 	create_objects(model->nr_pages);
 	failed = child_run(control, &time);
 	cpus_on();
+	/* Back to what other tests count on; settle() does the rest. */
+	if (debugfs_write("swappiness", "%s", swappiness))
+		die("cannot set swappiness back: %m");
 	check_laws("after the workers");
 	for (i = 0; i < OBJECTS; i++)
 		close(model->objects[i].fd);
