@@ -57,12 +57,30 @@ check-kcsan: ## Run the selftests on a kernel that looks for data races
 	@tools/check/run kcsan
 
 .PHONY: check-all
-check-all: ## Run check, check-debug, check-kcsan and, where it exists, check-mutants
+check-all: ## Run check, check-debug, check-kcsan and check-mutants
 	@tools/check/run everything
+
+.PHONY: compat
+compat: ## Build and test on another kernel, contract first: KVER=RELEASE|SERIES or KDIR=TREE
+	@KVER='$(KVER)' KDIR='$(KDIR)' tools/check/run compat
 
 .PHONY: coverage
 coverage: ## Show which lines of the module the selftests run, and which not: build/coverage/
 	@tools/check/run coverage
+
+.PHONY: check-mutants
+check-mutants: ## Plant each bug of selftests/mutants/ in the module: the model test must catch it
+	@tools/check/run mutants
+
+.PHONY: bench
+bench: ## Compare with Linux's own memory and swap, in guests; KERNELS="6.12" is the default here
+	@tools/deps --install build guest
+	@tools/bench/run --kernels '$(if $(filter file,$(origin KERNELS)),6.12,$(KERNELS))'
+
+.PHONY: compare
+compare: ## Instructions per operation against BASE=REVISION, row by row
+	@tools/deps --install build guest
+	@tools/bench/compare --kernel '$(or $(KVER),6.12)' '$(BASE)'
 
 .PHONY: demo
 demo: ## Run memtester and redis on memory that pages to a disk, in a guest, and show what happened

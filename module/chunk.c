@@ -65,10 +65,10 @@ unsigned int vmlab_chunk_take(struct vmlab_chunk *chunk,
 		}
 		frame = &chunk->frames[(word - chunk->free) * BITS_PER_LONG + __ffs(*word)];
 		*word &= *word - 1;
-		frame->state = VMLAB_FRAME_CACHED;
+		vmlab_frame_set_state(frame, VMLAB_FRAME_CACHED);
 		frames[taken++] = frame;
 	}
-	chunk->nr_free -= taken;
+	WRITE_ONCE(chunk->nr_free, chunk->nr_free - taken);	/* debugfs looks without the lock */
 	return taken;
 }
 
@@ -82,7 +82,7 @@ unsigned int vmlab_chunk_take(struct vmlab_chunk *chunk,
 void vmlab_chunk_put(struct vmlab_chunk *chunk, struct vmlab_frame *frame)
 {
 	__set_bit(vmlab_frame_index(frame), chunk->free);
-	frame->state = VMLAB_FRAME_FREE;
-	frame->zeroed = 0;
-	chunk->nr_free++;
+	vmlab_frame_set_state(frame, VMLAB_FRAME_FREE);
+	WRITE_ONCE(frame->zeroed, 0);
+	WRITE_ONCE(chunk->nr_free, chunk->nr_free + 1);
 }

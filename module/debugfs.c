@@ -120,8 +120,7 @@ static void vmlab_census_chunk(struct vmlab_chunk *chunk, struct vmlab_pool_cens
 		census->state[state]++;
 		if (state == VMLAB_FRAME_CACHED && READ_ONCE(frame->zeroed))
 			census->zeroed++;
-		if (state == VMLAB_FRAME_RESIDENT &&
-		    (READ_ONCE(frame->flags) & VMLAB_FRAME_DIRTY))
+		if (state == VMLAB_FRAME_RESIDENT && vmlab_frame_seems_dirty(frame))
 			census->dirty++;
 	}
 }
@@ -645,7 +644,7 @@ static u8 vmlab_word_shown(unsigned long word)
 	if (vmlab_word_is_swap(word))
 		state = VMLAB_SHOWN_SWAPPED;
 	else if (vmlab_word_is_frame(word))
-		state = READ_ONCE(vmlab_word_frame(word)->flags) & VMLAB_FRAME_DIRTY ?
+		state = vmlab_frame_seems_dirty(vmlab_word_frame(word)) ?
 			VMLAB_SHOWN_RESIDENT | VMLAB_SHOWN_DIRTY : VMLAB_SHOWN_RESIDENT;
 	else if (word & VMLAB_SLOT_ZERO)
 		state = VMLAB_SHOWN_ZERO;

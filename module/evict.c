@@ -169,6 +169,8 @@ static void vmlab_evict_find_room(struct vmlab *vm, struct vmlab_batch *batch)
 		if (victim->write) {
 			if (!run)
 				run = vmlab_swap_alloc(vm, dirty, &next);
+			/* One fewer, whether it finds one or not: each run must be used up. */
+			dirty--;
 			if (!run) {
 				vmlab_count(vm, evict_no_swap, 1);
 				vmlab_victim_release(victim);
@@ -176,7 +178,6 @@ static void vmlab_evict_find_room(struct vmlab *vm, struct vmlab_batch *batch)
 			}
 			victim->entry = next++;
 			run--;
-			dirty--;
 		}
 		atomic_inc(&victim->lineage->nr_moving);
 		if (kept != i)

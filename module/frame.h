@@ -11,6 +11,7 @@
 
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
+#include <linux/compiler.h>
 #include <linux/list.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
@@ -124,6 +125,24 @@ void vmlab_chunk_put(struct vmlab_chunk *chunk, struct vmlab_frame *frame);
 static inline bool vmlab_chunk_is_whole(const struct vmlab_chunk *chunk)
 {
 	return chunk->nr_free == VMLAB_CHUNK_FRAMES;
+}
+
+/*
+ * A frame's state changes under the lock of whoever has the frame, but is read
+ * without one by the sweep of a policy and by debugfs: the former locks the
+ * slot and looks again before it acts, the latter only counts.
+ */
+static inline void vmlab_frame_set_state(struct vmlab_frame *frame,
+					 enum vmlab_frame_state state)
+{
+	WRITE_ONCE(frame->state, state);
+}
+
+/* For who only shows or counts, and holds no lock of a slot that names the frame. */
+static inline bool vmlab_frame_seems_dirty(struct vmlab_frame *frame)
+{
+	/* Who has the slot may change them: either answer was true a moment ago. */
+	return data_race(frame->flags) & VMLAB_FRAME_DIRTY;
 }
 
 static inline unsigned int vmlab_frame_index(const struct vmlab_frame *frame)

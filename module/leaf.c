@@ -252,14 +252,14 @@ struct vmlab_leaf *vmlab_leaf_alloc(struct vmlab_lineage *lineage, u64 index,
 	leaf->frame = frame;
 	leaf->words = vmlab_frame_addr(frame);
 	frame->leaf = leaf;
-	frame->state = VMLAB_FRAME_LEAF;
+	vmlab_frame_set_state(frame, VMLAB_FRAME_LEAF);
 	return leaf;
 }
 
 static void vmlab_leaf_free_frame(struct vmlab_leaf *leaf)
 {
 	leaf->frame->leaf = NULL;
-	leaf->frame->state = VMLAB_FRAME_INFLIGHT;
+	vmlab_frame_set_state(leaf->frame, VMLAB_FRAME_INFLIGHT);
 	vmlab_frame_unget(leaf->lineage, leaf->frame);
 }
 
@@ -506,9 +506,9 @@ void vmlab_leaf_move(struct vmlab_frame *from, struct vmlab_frame *to)
 	leaf->words = vmlab_frame_addr(to);
 	leaf->frame = to;
 	to->leaf = leaf;
-	to->state = VMLAB_FRAME_LEAF;
+	vmlab_frame_set_state(to, VMLAB_FRAME_LEAF);
 	from->leaf = NULL;
-	from->state = VMLAB_FRAME_INFLIGHT;
+	vmlab_frame_set_state(from, VMLAB_FRAME_INFLIGHT);
 }
 
 /* One for all leaves of the same 2 MiB of a lineage. */

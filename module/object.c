@@ -355,8 +355,7 @@ static void vmlab_leaf_usage(struct vmlab_leaf *leaf, struct vmlab_usage *usage)
 
 		if (!vmlab_word_is_frame(word))
 			continue;
-		usage->dirty += !!(READ_ONCE(vmlab_word_frame(word)->flags) &
-				    VMLAB_FRAME_DIRTY);
+		usage->dirty += vmlab_frame_seems_dirty(vmlab_word_frame(word));
 		usage->shared += leaf->owners > 1 ||
 				 atomic_read(&vmlab_word_frame(word)->refs) > 1;
 	}

@@ -78,6 +78,7 @@ static unsigned int clock_window(struct vmlab_scan *scan, unsigned long from,
 		struct vmlab_frame *frame;
 
 		frame = vmlab_pool_frame(scan->pool, (from + i) % total);
+		/* It may change at once: evict locks the slot and looks again. */
 		if (READ_ONCE(frame->state) == VMLAB_FRAME_RESIDENT)
 			frames[resident++] = frame;
 	}

@@ -114,6 +114,16 @@ void vmlab_chunk_free(struct vmlab_chunk *chunk)
 	kfree(chunk);
 }
 
+/*
+ * So many more frames are free, or fewer when @nr is negative.  pool->lock
+ * held; who only wants to know whether there are many reads the sum, and that
+ * of the stock, without it.
+ */
+static void vmlab_pool_count_free(struct vmlab_pool *pool, long nr)
+{
+	WRITE_ONCE(pool->nr_free, pool->nr_free + nr);
+}
+
 /* Puts the chunk on the list that its count asks for.  pool->lock held. */
 static void vmlab_chunk_relink(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 {
@@ -137,7 +147,7 @@ void vmlab_pool_link_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 {
 	spin_lock(&pool->lock);
 	chunk->offline = false;
-	pool->nr_free += chunk->nr_free;
+	vmlab_pool_count_free(pool, chunk->nr_free);
 	if (vmlab_chunk_is_whole(chunk))
 		list_add_tail(&chunk->link, &pool->whole);
 	else if (chunk->nr_free)
@@ -271,7 +281,7 @@ static unsigned int vmlab_pool_take(struct vmlab_pool *pool,
 		else
 			list_move(&chunk->link, &pool->partial);
 	}
-	pool->nr_free -= got;
+	vmlab_pool_count_free(pool, -(long)got);
 	return got;
 }
 
@@ -285,10 +295,10 @@ static unsigned int vmlab_pool_take_zeroed(struct vmlab_pool *pool,
 	while (got < nr && pool->nr_stock) {
 		frame = list_first_entry(&pool->stock, struct vmlab_frame, lru);
 		list_del_init(&frame->lru);
-		pool->nr_stock--;
+		WRITE_ONCE(pool->nr_stock, pool->nr_stock - 1);
 		frames[got++] = frame;
 	}
-	pool->nr_free -= got;
+	vmlab_pool_count_free(pool, -(long)got);
 	return got;
 }
 
@@ -299,7 +309,7 @@ static void vmlab_pool_put(struct vmlab_pool *pool, struct vmlab_frame *frame)
 	vmlab_chunk_put(chunk, frame);
 	if (chunk->offline)
 		return;
-	pool->nr_free++;
+	vmlab_pool_count_free(pool, 1);
 	vmlab_chunk_relink(pool, chunk);
 }
 
@@ -351,7 +361,7 @@ static __always_inline struct vmlab_frame *vmlab_pcp_take(struct vmlab_pool *poo
 
 static void vmlab_frame_zero(struct vmlab *vm, struct vmlab_frame *frame)
 {
-	if (frame->zeroed) {
+	if (READ_ONCE(frame->zeroed)) {
 		vmlab_count(vm, zero_hit, 1);
 		return;
 	}
@@ -371,7 +381,7 @@ static __always_inline struct vmlab_frame *vmlab_frame_alloc_one(struct vmlab_po
 	put_cpu_ptr(pool->pcp);
 	if (unlikely(!frame))
 		return NULL;
-	frame->state = VMLAB_FRAME_INFLIGHT;
+	vmlab_frame_set_state(frame, VMLAB_FRAME_INFLIGHT);
 	if (flags & VMLAB_ALLOC_ZERO)
 		vmlab_frame_zero(pool->vm, frame);
 	return frame;
@@ -394,19 +404,19 @@ static __always_inline struct vmlab_frame *vmlab_frame_alloc_one(struct vmlab_po
 unsigned int vmlab_frame_alloc_bulk(struct vmlab_pool *pool, unsigned int flags,
 				    struct vmlab_frame **frames, unsigned int nr)
 {
+	struct vmlab_pcp *pcp = get_cpu_ptr(pool->pcp);
 	unsigned int got = 0, i;
-	struct vmlab_pcp *pcp;
 
+	/* Not a return: the compiler would make two functions of it, at a price. */
 	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_frame))
-		return 0;
-	pcp = get_cpu_ptr(pool->pcp);
+		nr = 0;
 	while (got < nr) {
 		struct vmlab_frame *frame;
 
 		frame = vmlab_pcp_take(pool, pcp, flags & VMLAB_ALLOC_ZERO);
 		if (!frame)
 			break;
-		frame->state = VMLAB_FRAME_INFLIGHT;
+		vmlab_frame_set_state(frame, VMLAB_FRAME_INFLIGHT);
 		frames[got++] = frame;
 	}
 	put_cpu_ptr(pool->pcp);
@@ -462,7 +472,7 @@ void vmlab_frame_free(struct vmlab_frame *frame)
 	struct vmlab_pool *pool = vmlab_frame_pool(frame);
 	struct vmlab_pcp *pcp = get_cpu_ptr(pool->pcp);
 
-	frame->zeroed = 0;
+	WRITE_ONCE(frame->zeroed, 0);
 	if (pcp->nr >= 2 * pool->pcp_batch) {
 		unsigned int keep = pool->pcp_batch;
 
@@ -473,7 +483,7 @@ void vmlab_frame_free(struct vmlab_frame *frame)
 		if (!READ_ONCE(pool->nr_stock))
 			vmlab_zero_wake(pool);
 	}
-	frame->state = VMLAB_FRAME_CACHED;
+	vmlab_frame_set_state(frame, VMLAB_FRAME_CACHED);
 	pcp->frames[pcp->nr++] = frame;
 	put_cpu_ptr(pool->pcp);
 }
@@ -492,7 +502,7 @@ struct vmlab_frame *vmlab_pool_take_one(struct vmlab_pool *pool)
 
 	spin_lock(&pool->lock);
 	if (vmlab_pool_take(pool, &frame, 1))
-		frame->state = VMLAB_FRAME_INFLIGHT;
+		vmlab_frame_set_state(frame, VMLAB_FRAME_INFLIGHT);
 	spin_unlock(&pool->lock);
 	return frame;
 }
@@ -505,11 +515,11 @@ struct vmlab_frame *vmlab_pool_take_one(struct vmlab_pool *pool)
 void vmlab_pool_put_stock(struct vmlab_pool *pool, struct vmlab_frame *frame)
 {
 	spin_lock(&pool->lock);
-	frame->state = VMLAB_FRAME_CACHED;
-	frame->zeroed = 1;
+	vmlab_frame_set_state(frame, VMLAB_FRAME_CACHED);
+	WRITE_ONCE(frame->zeroed, 1);
 	list_add(&frame->lru, &pool->stock);
-	pool->nr_stock++;
-	pool->nr_free++;
+	WRITE_ONCE(pool->nr_stock, pool->nr_stock + 1);
+	vmlab_pool_count_free(pool, 1);
 	spin_unlock(&pool->lock);
 }
 
@@ -564,7 +574,7 @@ void vmlab_pool_unlink_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 	spin_lock(&pool->lock);
 	chunk->offline = true;
 	list_del_init(&chunk->link);
-	pool->nr_free -= chunk->nr_free;
+	vmlab_pool_count_free(pool, -(long)chunk->nr_free);
 	spin_unlock(&pool->lock);
 }
 
@@ -601,11 +611,12 @@ void vmlab_frame_commit(struct vmlab_frame *frame, struct vmlab_lineage *lineage
 	struct vmlab_pool *pool = vmlab_frame_pool(frame);
 	const struct vmlab_policy_ops *policy = pool->vm->policy;
 
-	frame->pgoff = pgoff;
-	frame->accessed = 0;
+	/* A sweep may still hold the frame as what it was before, and looks without a lock. */
+	WRITE_ONCE(frame->pgoff, pgoff);
+	WRITE_ONCE(frame->accessed, 0);
 	atomic_set(&frame->refs, 1);
 	rcu_assign_pointer(frame->lineage, lineage);
-	WRITE_ONCE(frame->state, VMLAB_FRAME_RESIDENT);
+	vmlab_frame_set_state(frame, VMLAB_FRAME_RESIDENT);
 	if (policy->insert)
 		policy->insert(pool, frame);
 }
@@ -623,11 +634,11 @@ void vmlab_frame_retire(struct vmlab_frame *frame)
 
 	if (policy->remove)
 		policy->remove(pool, frame);
-	WRITE_ONCE(frame->state, VMLAB_FRAME_INFLIGHT);
+	vmlab_frame_set_state(frame, VMLAB_FRAME_INFLIGHT);
 	RCU_INIT_POINTER(frame->lineage, NULL);
 	atomic_set(&frame->refs, 0);
 	frame->flags = 0;
-	frame->zeroed = 0;
+	WRITE_ONCE(frame->zeroed, 0);
 }
 
 /**

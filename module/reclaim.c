@@ -88,6 +88,10 @@ void vmlab_scan_young(struct vmlab_scan *scan, struct vmlab_frame **frames,
 			__set_bit(i + index, young);
 	}
 	for (i = 0; i < nr; i++) {
+		/*
+		 * The frame may be another's by now.  In the stock the same byte says
+		 * that it is zeroed: to lose that costs no more than zeroing it again.
+		 */
 		if (READ_ONCE(frames[i]->accessed)) {
 			WRITE_ONCE(frames[i]->accessed, 0);
 			__set_bit(i, young);

@@ -30,7 +30,7 @@ static u32 vmlab_residency_word(unsigned long word, bool shared)
 		return 0;
 	frame = vmlab_word_frame(word);
 	res = VMLAB_RES_RESIDENT | (u32)vmlab_frame_nid(frame) << VMLAB_RES_NODE_SHIFT;
-	if (READ_ONCE(frame->flags) & VMLAB_FRAME_DIRTY)
+	if (vmlab_frame_seems_dirty(frame))
 		res |= VMLAB_RES_DIRTY;
 	if (READ_ONCE(frame->accessed))
 		res |= VMLAB_RES_ACCESSED;

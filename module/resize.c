@@ -84,7 +84,7 @@ static bool vmlab_chunk_try_remove(struct vmlab_pool *pool, struct vmlab_chunk *
 	vmlab_pool_drain(pool);
 	percpu_down_write(&vm->activity);
 	vmlab_chunk_evacuate(vm, chunk);
-	/* A CPU that goes empties its cache meanwhile (vmlab_cpu_dead()). */
+	/* A CPU that died may just be giving back the last frames, see vmlab_cpu_dead(). */
 	spin_lock(&pool->lock);
 	gone = vmlab_chunk_is_whole(chunk);
 	spin_unlock(&pool->lock);

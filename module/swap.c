@@ -461,7 +461,8 @@ static u64 vmlab_swap_count_cached(struct vmlab_swap_dev *dev)
 	u64 i;
 
 	for (i = 1; i < map->nr_slots; i++) {
-		if (READ_ONCE(map->slots[i].frame))
+		/* Only counted, and never followed. */
+		if (data_race(map->slots[i].frame))
 			nr++;
 		if (!(i & (VMLAB_SWAP_GROUP - 1)))
 			cond_resched();
@@ -575,7 +576,8 @@ static bool vmlab_swap_peek_leaf(struct vmlab_swap_dev *dev, struct vmlab_object
 				__set_bit(i, swapped);
 		} else if (vmlab_word_is_frame(word)) {
 			frame = vmlab_word_frame(word);
-			if (vmlab_swap_is_on(READ_ONCE(frame->swap), dev))
+			/* Without the slot's lock: who acts on it takes that and looks again. */
+			if (vmlab_swap_is_on(data_race(frame->swap), dev))
 				__set_bit(i, resident);
 		}
 	}

@@ -266,9 +266,9 @@ static void vmlab_swap_account(struct vmlab_swap_batch *batch, struct vmlab_swap
  * @batch: a batch that was submitted
  *
  * Afterwards io[].error of each page is 0; or -EIO: the device failed twice,
- * the second time with this page alone or with several before it; or, for reads, -EILSEQ: what came is
- * not what was written there.  The frame of a page that failed to be read
- * holds anything.
+ * the second time with this page alone, or with several before it; or, for
+ * reads, -EILSEQ: what came is not what was written there.  The frame of a page
+ * that failed to be read holds anything.
  *
  * Context: sleeps, uninterruptibly; as for vmlab_swap_submit().
  */

@@ -55,7 +55,8 @@ TEST_F(debugfs, tree)
 {
 	static const char * const files[] = {
 		"stats", "pool", "policy", "oom", "swappiness", "zero_stock",
-		"watermark_low", "watermark_high", "swap", "objects", "verify", "break", "node0/stats", "node0/pool_mb",
+		"watermark_low", "watermark_high", "swap", "objects", "verify", "break",
+		"node0/stats", "node0/pool_mb",
 	};
 	char path[128];
 	struct stat stat_;

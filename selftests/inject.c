@@ -61,7 +61,7 @@ FIXTURE_SETUP(inject)
 
 FIXTURE_TEARDOWN(inject)
 {
-	double until = now() + 10;
+	double until = now() + 10 * slowness();
 
 	inject_off();
 	EXPECT_VERIFY_OK();
@@ -737,7 +737,7 @@ FIXTURE_SETUP(sweep)
 
 FIXTURE_TEARDOWN(sweep)
 {
-	double until = now() + 10;
+	double until = now() + 10 * slowness();
 
 	inject_off();
 	EXPECT_TRUE(bystander_is_well(self->other));
@@ -795,7 +795,7 @@ TEST_F_TIMEOUT(sweep, call_by_call, 200)
 static int mixed(void *arg)
 {
 	struct ledger *ledger = arg;
-	double until = now() + seconds(8);
+	double until = now() + seconds(8 * slowness());	/* enough steps to meet failures */
 
 	while (now() < until)
 		ledger_step(ledger);

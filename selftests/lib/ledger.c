@@ -133,9 +133,13 @@ int ledger_write(struct ledger *ledger, size_t page)
 {
 	unsigned char bytes[PAGE];
 	ssize_t done;
+	int error;
 
-	if (ledger->maybe[page])
-		return ledger_read(ledger, page);
+	/* See ledger_store(). */
+	if (ledger->maybe[page]) {
+		error = ledger_read(ledger, page);
+		return error == -ENOMEM ? -ENOSPC : error;
+	}
 	page_fill(bytes, ledger->tag, page, ++ledger->generation);
 	done = pwrite(ledger->fd, bytes, PAGE, page * PAGE);
 	if (done < 0)

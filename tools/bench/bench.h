@@ -30,11 +30,15 @@ enum side { SIDE_VMLAB, SIDE_LINUX, NR_SIDES };
 #define ROW_LIMIT	0x20	/* the test module limit.ko */
 #define ROW_ONE_SIDE	0x40	/* a limit, not a comparison: measured once a round */
 #define ROW_VMLAB_ONLY	0x80	/* Linux has no such thing */
+#define ROW_PARTS	0x100	/* measures and prints several rows by itself */
+#define ROW_DISK	0x200	/* /dev/vda, on which no swap is */
 
 #define MAX_COUNTS	16
 
 /**
  * struct round - one measurement of one row on one side
+ * @name:	of the row, or of the part of it that is measured now
+ * @number:	0 for the first one, which the host throws away
  * @side:	whose memory
  * @random:	the row's order: random, else ascending
  * @write:	the row's access: stores, else loads
@@ -44,6 +48,8 @@ enum side { SIDE_VMLAB, SIDE_LINUX, NR_SIDES };
  * @counts:	what else is worth to be told
  */
 struct round {
+	const char *name;
+	int number;
 	enum side side;
 	bool random;
 	bool write;
@@ -68,26 +74,28 @@ struct row {
 	int arg;
 };
 
+/* Makes a table of rows known; a row without a name ends it. */
 struct row_table {
 	const struct row *rows;
-	size_t nr;
 	struct row_table *next;
 };
 
 void rows_add(struct row_table *table);
 
-#define BENCH_ROWS(table_)							\
-static void __attribute__((constructor)) add_rows(void)				\
-{										\
-	static struct row_table node = { .rows = table_, .nr = ARRAY_SIZE(table_) };	\
-										\
-	rows_add(&node);							\
+#define BENCH_ROWS(table_)						\
+static void __attribute__((constructor)) add_rows(void)			\
+{									\
+	static struct row_table node = { .rows = table_ };		\
+									\
+	rows_add(&node);						\
 }
 
 /* The measured part: may be entered several times in a round. */
 void round_begin(struct round *round);
 void round_end(struct round *round, uint64_t ops);
 void round_count(struct round *round, const char *name, double value);
+/* A row that measures several things one after the other: the next one is this. */
+void round_part(struct round *round, const char *name);
 
 /* memory.c */
 struct memory {
@@ -102,7 +110,7 @@ void memory_map_shared(struct memory *memory, enum side side, size_t pages);
 void memory_unmap(struct memory *memory);
 void memory_close(struct memory *memory);
 void memory_fill(struct memory *memory);
-void memory_pageout(struct memory *memory);
+uint64_t memory_pageout(struct memory *memory);
 const uint32_t *order_of(size_t pages, bool random);
 void touch(const struct memory *memory, const uint32_t *order, size_t nr, bool write);
 
@@ -114,6 +122,7 @@ void file_read(const char *path, char *text, size_t size);
 bool file_write(const char *path, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 void command(const char *format, ...) __attribute__((format(printf, 1, 2)));
+uint64_t kernel_counter(const char *name);
 uint64_t vmlab_counter(const char *name);
 uint64_t vmlab_pool_frames(const char *field);
 void stock_off(void);
@@ -122,6 +131,10 @@ uint64_t zero_thread_ns(void);
 void pool_set_mb(unsigned int mb);
 void swap_on(enum side side, const char *disk);
 void swap_off(enum side side, const char *disk);
+
+/* The pool that all rows but those of swap have, and that of theirs. */
+#define POOL_MB 256
+#define SWAP_POOL_MB 16
 
 struct disk_stat {
 	uint64_t reads, read_pages, writes, write_pages;

@@ -100,16 +100,27 @@ void command(const char *format, ...)
 		die("failed: %s", text);
 }
 
-uint64_t vmlab_counter(const char *name)
+/* The value of a line `name value`. */
+static uint64_t value_in(const char *path, const char *name)
 {
 	char text[16384], *line, *rest = text;
 	size_t length = strlen(name);
 
-	file_read(TREE "stats", text, sizeof(text));
+	file_read(path, text, sizeof(text));
 	while ((line = strsep(&rest, "\n")))
 		if (!strncmp(line, name, length) && line[length] == ' ')
 			return strtoull(line + length, NULL, 10);
-	die("debugfs stats has no %s", name);
+	die("%s has no %s", path, name);
+}
+
+uint64_t vmlab_counter(const char *name)
+{
+	return value_in(TREE "stats", name);
+}
+
+uint64_t kernel_counter(const char *name)
+{
+	return value_in("/proc/vmstat", name);
 }
 
 uint64_t vmlab_pool_frames(const char *field)
@@ -117,9 +128,9 @@ uint64_t vmlab_pool_frames(const char *field)
 	char text[4096], *word, *rest = text;
 
 	file_read(TREE "pool", text, sizeof(text));
-	while ((word = strsep(&rest, " \n")))
+	while ((word = strsep(&rest, "\n ")))
 		if (!strcmp(word, field))
-			return strtoull(strsep(&rest, " \n"), NULL, 10);
+			return strtoull(strsep(&rest, "\n "), NULL, 10);
 	die("debugfs pool has no %s", field);
 }
 
@@ -185,7 +196,7 @@ void pool_set_mb(unsigned int mb)
 
 void swap_on(enum side side, const char *disk)
 {
-	command("/sbin/mkswap -f %s >/dev/null", disk);
+	command("/sbin/mkswap -f %s >/dev/null 2>&1", disk);
 	if (side == SIDE_VMLAB ? !file_write(TREE "swap", "on %s\n", disk) : swapon(disk, 0))
 		die("swap on %s: %m", disk);
 }

@@ -23,8 +23,15 @@
  * Marks that the counting plugin looks for: instructions that do nothing and that no
  * compiler makes.  See tools/bench/plugin/count.c.
  */
-#define MARK_BEGIN()	asm volatile("nopl 0x76b0be61(%%rax,%%rax,1)" ::: "memory")
-#define MARK_END()	asm volatile("nopl 0x76b0be62(%%rax,%%rax,1)" ::: "memory")
+static inline void mark_begin(void)
+{
+	asm volatile("nopl 0x76b0be61(%%rax,%%rax,1)" : : : "memory");
+}
+
+static inline void mark_end(void)
+{
+	asm volatile("nopl 0x76b0be62(%%rax,%%rax,1)" : : : "memory");
+}
 
 static struct row_table *tables;
 
@@ -39,14 +46,14 @@ void rows_add(struct row_table *table)
 
 void round_begin(struct round *round)
 {
-	MARK_BEGIN();
+	mark_begin();
 	round->begun = now_ns();
 }
 
 void round_end(struct round *round, uint64_t ops)
 {
 	round->ns += now_ns() - round->begun;
-	MARK_END();
+	mark_end();
 	round->ops += ops;
 }
 
@@ -60,17 +67,29 @@ void round_count(struct round *round, const char *name, double value)
 
 static const char *const side_names[NR_SIDES] = { "vmlab", "linux" };
 
-static void print_round(const struct row *row, const struct round *round, int number)
+static void print_round(const struct round *round, bool one_side)
 {
 	int i;
 
-	printf("round %s %s %d %llu %llu", row->name,
-	       row->flags & ROW_ONE_SIDE ? "limit" : side_names[round->side], number,
+	if (!round->ops)
+		die("row %s measured nothing", round->name);
+	printf("round %s %s %d %llu %llu", round->name,
+	       one_side ? "limit" : side_names[round->side], round->number,
 	       (unsigned long long)round->ops, (unsigned long long)round->ns);
 	for (i = 0; i < round->nr_counts; i++)
 		printf(" %s=%.6g", round->counts[i].name, round->counts[i].value);
 	printf("\n");
 	fflush(stdout);
+}
+
+void round_part(struct round *round, const char *name)
+{
+	if (round->ops)
+		print_round(round, false);
+	round->name = name;
+	round->ns = 0;
+	round->ops = 0;
+	round->nr_counts = 0;
 }
 
 /* What a row needs, made right before each of its rounds, outside of what is measured. */
@@ -87,27 +106,40 @@ static void prepare(const struct row *row, enum side side)
 static void run_round(const struct row *row, enum side side, int number)
 {
 	struct round round = {
-		.side = side, .random = row->random, .write = row->write, .arg = row->arg,
+		.name = row->name, .number = number, .side = side,
+		.random = row->random, .write = row->write, .arg = row->arg,
 	};
 
 	prepare(row, side);
 	/* What the round before left to RCU, work queues and the reclaim thread. */
 	nap(200);
 	row->run(&round);
-	if (!round.ops)
-		die("row %s measured nothing", row->name);
-	print_round(row, &round, number);
+	if (!(row->flags & ROW_PARTS))
+		print_round(&round, row->flags & ROW_ONE_SIDE);
 }
 
-#define SWAP_POOL_MB 16
-#define POOL_MB 256
+/*
+ * Writes all of them once: a RAM disk takes its memory at the first write to a place, and the
+ * rounds would become cheaper until swap has been everywhere.
+ */
+static void ram_disks(void)
+{
+	static bool made;
+
+	if (made)
+		return;
+	made = true;
+	command("/sbin/modprobe brd rd_nr=2 rd_size=65536");
+	command("dd if=/dev/zero of=/dev/ram0 bs=1M count=64 conv=fsync 2>/dev/null");
+	command("dd if=/dev/zero of=/dev/ram1 bs=1M count=64 conv=fsync 2>/dev/null");
+}
 
 static void row_setup(const struct row *row)
 {
 	if (row->flags & ROW_LIMIT)
 		limit_load();
 	if (row->flags & ROW_RAM_SWAP) {
-		command("/sbin/modprobe brd rd_nr=2 rd_size=65536");
+		ram_disks();
 		swap_on(SIDE_VMLAB, "/dev/ram0");
 		swap_on(SIDE_LINUX, "/dev/ram1");
 	}
@@ -169,14 +201,14 @@ static bool wanted(const struct row *row)
 static int run_rows(void)
 {
 	struct row_table *table;
+	const struct row *row;
 	int nr = 0;
-	size_t i;
 
 	for (table = tables; table; table = table->next) {
-		for (i = 0; i < table->nr; i++) {
-			if (!wanted(&table->rows[i]))
+		for (row = table->rows; row->name; row++) {
+			if (!wanted(row))
 				continue;
-			run_row(&table->rows[i]);
+			run_row(row);
 			nr++;
 		}
 	}
@@ -186,19 +218,19 @@ static int run_rows(void)
 static void list(void)
 {
 	struct row_table *table;
-	size_t i;
+	const struct row *row;
 
 	for (table = tables; table; table = table->next)
-		for (i = 0; i < table->nr; i++)
-			printf("%s %s%s%s\n", table->rows[i].name, table->rows[i].unit,
-			       table->rows[i].flags & ROW_ICOUNT ? " icount" : "",
-			       table->rows[i].flags & ROW_NOT_WALL ? "" : " wall");
+		for (row = table->rows; row->name; row++)
+			printf("%s %s%s%s\n", row->name, row->unit,
+			       row->flags & ROW_ICOUNT ? " icount" : "",
+			       row->flags & ROW_NOT_WALL ? "" : " wall");
 }
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: bench --list\n"
-		"       bench [--icount] [--rounds N] [--settle SECONDS] [--side vmlab|linux] [ROW]...\n");
+	fprintf(stderr, "Call: bench --list\n"
+		"      bench [--icount] [--rounds N] [--settle SECONDS] [--side vmlab|linux] [ROW]...\n");
 	exit(2);
 }
 

@@ -103,13 +103,17 @@ static uint64_t vmlab_range(int fd, unsigned long request, size_t pages)
 	return range.done / PAGE;
 }
 
-/* All of it to swap. */
-void memory_pageout(struct memory *memory)
+/* All of it to swap, as far as it goes: returns how many pages went. */
+uint64_t memory_pageout(struct memory *memory)
 {
+	uint64_t before;
+
 	if (memory->side == SIDE_VMLAB)
-		vmlab_range(memory->fd, VMLAB_IOC_PAGEOUT, memory->pages);
-	else if (madvise(memory->map, memory->pages * PAGE, MADV_PAGEOUT))
+		return vmlab_range(memory->fd, VMLAB_IOC_PAGEOUT, memory->pages);
+	before = kernel_counter("pswpout");
+	if (madvise(memory->map, memory->pages * PAGE, MADV_PAGEOUT))
 		die("MADV_PAGEOUT: %m");
+	return kernel_counter("pswpout") - before;
 }
 
 /* The numbers of pages in the order in which they are touched; always the same one. */

@@ -146,6 +146,7 @@ static const struct row rows[] = {
 	{ "populate_store", "page", populate, ROW_ICOUNT, false, true, 1 },
 	{ "discard", "page", discard, ROW_ICOUNT },
 	{ "free", "page", take_back, ROW_ICOUNT },
+	{ 0 }
 };
 
 BENCH_ROWS(rows);

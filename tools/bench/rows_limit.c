@@ -2,8 +2,12 @@
 /*
  * Rows: what nobody can do better than, whatever the design, to judge the others by.
  */
+#define _GNU_SOURCE
 #include "bench.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -67,6 +71,35 @@ static void system_call(struct round *round)
 	round_end(round, 4096);
 }
 
+#define DISK_BYTES (8 * MIB)
+
+/* The disk under swap, one request at a time past every cache: @arg KiB each. */
+static void disk(struct round *round)
+{
+	size_t size = round->arg * 1024UL, nr = DISK_BYTES / size, i;
+	const uint32_t *order = order_of(nr, round->random);
+	int fd = open("/dev/vda", O_RDWR | O_DIRECT | O_CLOEXEC);
+	char *buffer = aligned_alloc(PAGE, size);
+	ssize_t done;
+
+	if (fd < 0 || !buffer)
+		die("/dev/vda: %m");
+	memset(buffer, 1, size);
+	round_begin(round);
+	for (i = 0; i < nr; i++) {
+		if (round->write)
+			done = pwrite(fd, buffer, size, order[i] * size);
+		else
+			done = pread(fd, buffer, size, order[i] * size);
+		if (done != (ssize_t)size)
+			die("/dev/vda: %m");
+	}
+	round_end(round, nr);
+	round_count(round, "mib_s", DISK_BYTES / (double)MIB / (round->ns / 1e9));
+	free(buffer);
+	close(fd);
+}
+
 #define LIMIT (ROW_ICOUNT | ROW_LIMIT | ROW_ONE_SIDE)
 
 static const struct row rows[] = {
@@ -74,6 +107,12 @@ static const struct row rows[] = {
 	{ "zero_page", "page", zero_page, LIMIT },
 	{ "present", "page", present, ROW_ICOUNT | ROW_ONE_SIDE },
 	{ "system_call", "call", system_call, ROW_ICOUNT | ROW_ONE_SIDE },
+	{ "disk_read_4k_random", "I/O", disk, ROW_ONE_SIDE | ROW_DISK, true, false, 4 },
+	{ "disk_write_4k_random", "I/O", disk, ROW_ONE_SIDE | ROW_DISK, true, true, 4 },
+	{ "disk_read_4k_seq", "I/O", disk, ROW_ONE_SIDE | ROW_DISK, false, false, 4 },
+	{ "disk_read_512k_seq", "I/O", disk, ROW_ONE_SIDE | ROW_DISK, false, false, 512 },
+	{ "disk_write_512k_seq", "I/O", disk, ROW_ONE_SIDE | ROW_DISK, false, true, 512 },
+	{ 0 }
 };
 
 BENCH_ROWS(rows);

@@ -29,6 +29,7 @@ TESTS = os.environ.get("TESTS", "").split()
 
 PROGRAM_SECONDS = 120  # for one run of one selftest program, unless its source says otherwise
 GUEST_SECONDS = 1500
+LONGER = int(os.environ.get("SECONDS") or 0)  # what randomised programs are asked to take
 GUEST_BOOTS = 6
 COVERAGE_PERCENT = 85  # of the module's lines: what `make coverage` asks for
 TAIL = 40
@@ -245,7 +246,7 @@ def log_path(name):
 
 
 def run_tap(report, group, command, seconds, environment=None):
-    """Runs a program on this host that prints TAP, or says all by its exit status."""
+    """Runs a program on this host that prints TAP, or says all by its exit status; True when nothing failed."""
     path = log_path(group)
     tap = Tap(report, group, path)
     status = None
@@ -254,7 +255,7 @@ def run_tap(report, group, command, seconds, environment=None):
             child = Children.start(command, env=dict(os.environ, **(environment or {})))
         except OSError as error:
             tap.fail("program", str(error))
-            return
+            return False
         try:
             for line in lines_of(child, seconds):
                 log.write(line + "\n")
@@ -266,6 +267,7 @@ def run_tap(report, group, command, seconds, environment=None):
         finally:
             Children.stop(child)
     tap.end(status)
+    return not tap.failed
 
 
 def run_step(report, group, name, command, seconds):
@@ -295,9 +297,9 @@ class Program:
     seconds that one run may take, the phases and the kernels; each part may be left out.
     """
 
-    def __init__(self, source):
+    def __init__(self, source, name=""):
         self.source = source
-        self.name = re.sub(r"\.(c|sh)$", "", os.path.basename(source))
+        self.name = name or re.sub(r"\.(c|sh)$", "", os.path.basename(source))
         if source.endswith(".c"):
             self.path = os.path.join(TOP, "build", "selftests", self.name)
         else:
@@ -315,6 +317,7 @@ class Program:
                 self.kernels = value.split(",")
             else:
                 raise SystemExit(f"{source}: cannot understand '{setting}' in its vmlab-test line")
+        self.seconds += LONGER
 
 
 def wanted(name):
@@ -325,7 +328,8 @@ class Kernel:
     """What a guest boots: one of Debian's kernels, named by its series, or a debug kernel.
 
     `slowness` says how many times longer than on Debian's kernels everything may take there, and
-    `lanes` which phases go into the same guest.
+    `lanes` which phases go into the same guest. Once it is seen to break the contract it is
+    `suspect`, and what fails there later may fail because of that.
     """
 
     DEBUG_SERIES = "6.12"  # of the source that tools/debug/kernel builds
@@ -340,10 +344,47 @@ class Kernel:
         self.name, self.tree = name, tree
         self.slowness, self.memory = 1, "2G"
         self.series, self.lanes = name, [("plain", "pressure")]
+        self.suspect = False
         if tree:
+            kind = self.DEBUG.get(name) or self.kind_of(tree)
             self.series, self.lanes = self.DEBUG_SERIES, [("plain",), ("pressure",)]
-            self.slowness = self.DEBUG[name]["slowness"]
-            self.memory = self.DEBUG[name]["memory"]
+            self.slowness, self.memory = kind["slowness"], kind["memory"]
+
+    @classmethod
+    def kind_of(cls, tree):
+        """What a build tree of somebody else's needs, by its configuration."""
+        with open(os.path.join(tree, ".config"), encoding="utf-8") as file:
+            options = file.read()
+        for name, kind in cls.DEBUG.items():
+            if f"\nCONFIG_{name.upper()}=y" in options:
+                return kind
+        return {"slowness": 1, "memory": "2G"}
+
+    @classmethod
+    def chosen(cls):
+        """The one that KDIR or KVER names; None when they name none that is there."""
+        tree, name = os.environ.get("KDIR", ""), os.environ.get("KVER", "")
+        if tree:
+            try:
+                with open(os.path.join(tree, "include/config/kernel.release"), encoding="utf-8") as file:
+                    kernel = cls(file.read().strip(), os.path.realpath(tree))
+            except OSError:
+                return None
+        elif name:
+            kernel = cls(name)
+        else:
+            return None
+        found = re.match(r"\d+\.\d+", kernel.name)
+        kernel.series = found.group() if found else kernel.name
+        return kernel
+
+    def label(self):
+        return f"{self.name} (suspect)" if self.suspect else self.name
+
+    def broke_contract(self, report):
+        self.suspect = True
+        report.say(f"       {self.name}: THIS KERNEL BREAKS THE CONTRACT: whatever fails from now on may fail for "
+                   "that, and vmlab must not be used on it")
 
     def build_arguments(self):
         return ["--kdir", self.tree] if self.tree else ["--kver", self.name]
@@ -366,9 +407,14 @@ class Kernel:
         return not program.kernels or self.name in program.kernels or self.series in program.kernels
 
 
+CONTRACT = "contract"
+
+
 def programs():
+    """Those that are wanted; the contract first: it says what the others may count on."""
     sources = glob.glob(f"{TOP}/selftests/*.c") + glob.glob(f"{TOP}/selftests/*.sh")
-    return [program for program in map(Program, sorted(sources)) if wanted(program.name)]
+    found = [Program(f"{TOP}/selftests/contract/main.c", CONTRACT), *map(Program, sorted(sources))]
+    return [program for program in found if wanted(program.name)]
 
 
 class Guest:
@@ -390,7 +436,7 @@ class Guest:
         self.ready = False
 
     def group(self, phase, name):
-        return f"{self.kernel.name} {phase} {name}"
+        return f"{self.kernel.label()} {phase} {name}"
 
     def run(self):
         """Boots until everything has run; what ends a guest early has already been counted."""
@@ -412,7 +458,7 @@ class Guest:
         slowness = self.kernel.slowness
         plan = [f"{phase}:{program.seconds * slowness}:{program.path}" for phase, program in self.todo]
         seconds = sum(program.seconds + 30 for _, program in self.todo)
-        seconds = min(GUEST_SECONDS, 180 + seconds) * slowness
+        seconds = min(GUEST_SECONDS + len(self.todo) * LONGER, 180 + seconds) * slowness
         command = [
             f"{TOP}/tools/vm/guest", "--kernel", self.kernel.guest_name(), "--cpus", "2", "--nodes", "2",
             "--memory", self.kernel.memory, "--disk", "512M", "--disk", "64M", "--module", "pool_mb=64",
@@ -498,6 +544,8 @@ class Guest:
             self.done(phase, name)
         elif kind == "end":
             self.tap.end(event["status"])
+            if name == CONTRACT and self.tap.failed:
+                self.kernel.broke_contract(self.report)
             if event["wrong"] is not None:
                 self.verdict(group, "laws hold, log clean, nothing left", event["wrong"])
             self.tap = self.current = None
@@ -533,7 +581,11 @@ def build_modules(report):
 
 
 def build_module(report, kernel):
-    return run_step(report, "build", kernel.name, ["tools/build", *kernel.build_arguments()], 600)
+    """True when vmlab.ko could be built; without contract.ko the contract fails by itself."""
+    command = ["tools/build", *kernel.build_arguments()]
+    if wanted(CONTRACT):
+        run_step(report, "build", f"{kernel.name} contract.ko", [*command, "--contract"], 600)
+    return run_step(report, "build", kernel.name, command, 600)
 
 
 def check_host(report, kernels):
@@ -602,11 +654,36 @@ def check_debug(report, name):
         check_host(report, [kernel])
 
 
+def check_contract(report, kernel):
+    """The contract in a guest of its own, where vmlab was never loaded."""
+    command = [
+        f"{TOP}/tools/vm/guest", "--kernel", kernel.guest_name(), "--cpus", "2", "--nodes", "2", "--memory",
+        kernel.memory, "--disk", "64M", "--no-module", "--timeout", str(900 * kernel.slowness), "--",
+        f"{TOP}/build/selftests/contract",
+    ]
+    if not run_tap(report, f"{kernel.name} contract", command, 1200 * kernel.slowness, kernel.environment()):
+        kernel.broke_contract(report)
+
+
+def check_compat(report):
+    """Whether vmlab builds and works on the kernel that KVER or KDIR names: contract first, then the suite."""
+    kernel = Kernel.chosen()
+    if not kernel:
+        report.result("failed", "compat", "kernel", why="say KVER=RELEASE|SERIES, or KDIR=TREE with a built kernel")
+        return
+    built = build_module(report, kernel)
+    chosen = build_selftests(report)
+    if any(program.name == CONTRACT for program in chosen):
+        check_contract(report, kernel)
+    if built:
+        run_programs(report, [kernel], [program for program in chosen if program.name != CONTRACT])
+        check_host(report, [kernel])
+
+
 def check_mutants(report):
-    """That bugs planted in the module are found."""
-    command = "tools/check/mutants"
-    if os.access(command, os.X_OK) and wanted("mutants"):
-        run_step(report, "mutants", "each planted bug is caught", [command], 7200)
+    """Each planted bug must be caught by the model test."""
+    if wanted("mutants"):
+        run_tap(report, "mutants", ["tools/check/mutants", *KERNELS], 7200)
 
 
 def check_coverage(report):
@@ -619,7 +696,8 @@ def check_coverage(report):
     counts = os.path.join(TOP, "build", "coverage", "counts")
     shutil.rmtree(os.path.dirname(counts), ignore_errors=True)
     built = os.path.join(into, kernel.release())
-    run_programs(report, [kernel], build_selftests(report), module=f"{built}/vmlab.ko", coverage=counts)
+    chosen = [program for program in build_selftests(report) if program.name != CONTRACT]  # is not about vmlab
+    run_programs(report, [kernel], chosen, module=f"{built}/vmlab.ko", coverage=counts)
     run_coverage(report, built, counts)
 
 
@@ -650,6 +728,8 @@ SUITES = {
     "debug": [lambda report: check_debug(report, "kasan")],
     "kcsan": [lambda report: check_debug(report, "kcsan")],
     "coverage": [check_coverage],
+    "compat": [check_compat],
+    "mutants": [check_mutants],
     "all": [check_static, check_unit, check_dkms, check_selftests],
 }
 SUITES["everything"] = SUITES["all"] + SUITES["debug"] + SUITES["kcsan"] + [check_mutants]

@@ -151,6 +151,18 @@ def guest_events():
     return report.counts["passed"], report.counts["failed"], guest.todo
 
 
+def suspect(point):
+    """The name that a program's results have after the contract ran, which had one test point."""
+    guest = runner.Guest(runner.Report(), runner.Kernel("6.1"), [], module="x")
+    program = {"phase": "plain", "program": "contract"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        guest.event({"event": "start", **program})
+        guest.tap.feed("1..1")
+        guest.tap.feed(point)
+        guest.event({"event": "end", "status": 0, "wrong": [], **program})
+    return guest.group("plain", "swap")
+
+
 def judged(text, status):
     report = runner.Report()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -221,6 +233,10 @@ def main():
               for missed, code, expected in RANGES]
     cases.append(("counts of two boots are added", lines_added(), {"module/a.c": {1: 3, 2: 0}}))
     cases.append(("a leak after the last program counts", guest_events(), (2, 1, [])))
+    runner.TESTS = []
+    cases.append(("the contract comes first", [program.name for program in runner.programs()][:1], ["contract"]))
+    cases.append(("a kernel that keeps it", suspect("ok 1 a"), "6.1 plain swap"))
+    cases.append(("a kernel that breaks it is suspect", suspect("not ok 1 a"), "6.1 (suspect) plain swap"))
     print("TAP version 13")
     print(f"1..{len(cases)}")
     failed = 0

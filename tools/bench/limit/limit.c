@@ -4,14 +4,14 @@
  *
  * Owns /dev/vmlab_limit.  A fault there maps one and the same page, whatever the address: it
  * looks nothing up, allocates nothing and counts nothing.  It is for the benchmark's guests
- * alone, and must never know anything of vmlab.
+ * alone; of vmlab it must never use more than compat.h.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/version.h>
 
+#include "compat.h"
 #include "limit.h"
 
 static struct page *limit_page;
@@ -26,8 +26,8 @@ static vm_fault_t limit_fault(struct vm_fault *vmf)
 	if (pmd_none(READ_ONCE(*vmf->pmd)) &&
 	    apply_to_page_range(vma->vm_mm, addr, PAGE_SIZE, NULL, NULL))
 		return VM_FAULT_OOM;
-	/* The dirty bit spares the core's question whether the page may be written. */
-	entry = __pte(pte_val(entry) | _PAGE_RW | _PAGE_DIRTY);
+	/* Writable and dirty: nobody has to be asked a second time. */
+	entry = pte_mkwrite_novma(pte_mkdirty(entry));
 	ptl = pte_lockptr(vma->vm_mm, vmf->pmd);
 	spin_lock(ptl);
 	set_pte_at(vma->vm_mm, addr, pte_offset_kernel(vmf->pmd, addr), entry);
@@ -48,13 +48,7 @@ static const struct vm_operations_struct limit_vm_ops = {
 
 static int limit_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	vm_flags_t flags = VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP;
-
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
-	vma->vm_flags |= flags;	/* 2026-11: vm_flags_set() is new in 6.3 */
-#else
-	vm_flags_set(vma, flags);
-#endif
+	vm_flags_set(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_ops = &limit_vm_ops;
 	return 0;
 }

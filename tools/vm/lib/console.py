@@ -19,7 +19,7 @@ REPORTS = (
     (status.WARN, r"BUG: (sleeping function|scheduling while atomic|workqueue leaked|using smp_processor_id)"),
     (status.WARN, r"DEBUG_LOCKS_WARN_ON|ODEBUG:|BUG: Bad (page|rss)|Bad page (state|map)|BUG .*: .*(Redzone|Poison|Objects remaining)"),
     (status.WARN, r"WARNING: |Kernel panic - not syncing: (kernel: )?panic_on_warn"),
-    (status.OOPS, r"\bBUG: |Oops: |general protection fault|kernel BUG at|Kernel panic - not syncing|Internal error:"),
+    (status.OOPS, r"\bBUG: |Oops: |general protection fault|[Kk]ernel BUG at|Kernel panic - not syncing|Internal error:"),
     (status.OOPS, r"unable to handle (kernel|page fault)|double fault|stack guard page was hit|sysrq: Trigger a crash"),
 )
 _COMPILED = [(kind, re.compile(pattern)) for kind, pattern in REPORTS]

@@ -15,6 +15,8 @@
 #define unlikely(x)		__builtin_expect(!!(x), 0)
 
 #define READ_ONCE(x)		(*(const volatile __typeof__(x) *)&(x))
+/* User space has no KCSAN to be told. */
+#define data_race(x)		(x)
 #define WRITE_ONCE(x, value)	(*(volatile __typeof__(x) *)&(x) = (value))
 
 #endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The model test: workers take random steps on shared objects, and a model in ordinary
+ * shared memory knows every byte that must be there.
+ *
+ * Processes: a controller (controller.c) forks workers (worker.c) of several threads each,
+ * kills some of them in the middle of whatever they do, and stops all of them every few
+ * seconds to have `verify` read.  Threads take steps; a step is a function in a file
+ * steps_*.c, told to the rest by STEPS(): a new feature is one more such file.
+ *
+ * Memory (memory.c): pages of the objects are counted through, over all objects.  Each has
+ * its true bytes, a lock, and the change that is under way, all in memory that outlives a
+ * killed worker.  No byte of the model ever came from an object: it must stay so.
+ *
+ * Rules for a step: it draws chance from thread->state only, so that SEED= repeats it; it
+ * changes a page only between change_begin() and change_end(), its lock held; it locks
+ * several pages in ascending order; it keeps no lock when it returns.
+ */
+#ifndef VMLAB_MODEL_H
+#define VMLAB_MODEL_H
+
+#include "vmlab_test.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define WORKERS 3
+#define THREADS 3		/* of each worker */
+#define OBJECTS 4
+#define HISTORY 8		/* changes, and steps, that each page remembers */
+#define CONTROLLER 255		/* as an owner; threads are 1, 2, ... */
+#define EXIT_AGAIN 7		/* a worker's exit status: it wants to be started again */
+
+#define WORDS (PAGE / sizeof(uint64_t))
+
+enum change_kind { CHANGE_WRITE, CHANGE_DISCARD };
+enum change_state { CHANGE_NONE, CHANGE_BEGUN, CHANGE_DONE };
+
+/* What @owner does, or did, to a page. */
+struct change {
+	_Atomic uint32_t state;
+	uint8_t kind;
+	uint8_t owner;
+	uint16_t from, bytes;
+	uint32_t generation;
+};
+
+/* A step that touched a page, for the report. */
+struct visit {
+	uint64_t step;		/* number within its thread */
+	uint32_t generation;	/* the page's, then */
+	uint8_t owner;
+	uint8_t kind;		/* which step, see steps_name() */
+};
+
+/**
+ * struct model_page - what is known of one page, besides its bytes
+ * @lock:	0 or who holds it; everything below is the holder's but for lock-free looks
+ * @sequence:	odd while a change is under way
+ * @generation:	of the last change, begun or done
+ * @written:	not a hole: written to since it was discarded
+ * @pinned:	by the holder of the lock
+ * @now:	the change under way
+ * @changes:	the last ones, by generation
+ * @visits:	the last steps that had to do with it
+ * @nr_visits:	ever
+ */
+struct model_page {
+	_Atomic uint32_t lock;
+	_Atomic uint32_t sequence;
+	_Atomic uint32_t generation;
+	bool written;
+	bool pinned;
+	struct change now;
+	struct change changes[HISTORY];
+	struct visit visits[HISTORY];
+	_Atomic uint32_t nr_visits;
+};
+
+/**
+ * struct object - one object under test, and where in it the model's pages lie
+ * @fd:		the same number in all workers
+ * @base:	page of the object that is the model's first
+ * @stride:	pages of the object from one page of the model to the next
+ * @first:	its first page, of the model's
+ * @pages:	how many
+ */
+struct object {
+	int fd;
+	uint64_t base;
+	unsigned int stride;
+	unsigned int first;
+	unsigned int pages;
+};
+
+/* What outlives a thread; a worker that is started again goes on from here. */
+struct place {
+	_Atomic uint64_t number;	/* of the step */
+	_Atomic int kind;		/* of the step, -1: none */
+	_Atomic bool parked;
+};
+
+/**
+ * struct model - what controller and workers share
+ * @seed:	where all chance comes from
+ * @nr_pages:	of all objects
+ * @pause:	park at the next step
+ * @stop:	end after this step
+ * @failed:	somebody has found something wrong
+ * @admin:	lock (an owner) of who changes the instance or the machine
+ * @unswapped:	no device is sure to be on: objects must fit into the pool
+ * @spare:	the swap device that goes on and off
+ * @places:	the threads
+ * @objects:	the objects
+ * @page:	one for each page
+ * @truth:	the bytes of each page
+ */
+struct model {
+	uint64_t seed;
+	unsigned int nr_pages;
+	_Atomic bool pause;
+	_Atomic bool stop;
+	_Atomic bool failed;
+	_Atomic uint32_t admin;
+	bool unswapped;
+	char spare[64];
+	struct place places[WORKERS * THREADS];
+	struct object objects[OBJECTS];
+	struct model_page *page;
+	unsigned char (*truth)[PAGE];
+};
+
+extern struct model *model;
+
+/* A piece of a thread's mapping of an object: one VMA.  The kernel never merges these. */
+struct piece {
+	char *address;
+	unsigned int first;	/* page of the model */
+	unsigned int pages;
+	int protection;
+};
+
+/**
+ * struct thread - a thread of a worker
+ * @worker:	which
+ * @owner:	its name in locks and patterns, from 1 on
+ * @place:	what of it outlives it
+ * @state:	of chance, set anew for each step
+ * @pieces:	for each page of the model: the piece that maps it for this thread, or NULL
+ * @nr_pieces:	all
+ * @mem:	/proc/self/mem
+ * @buffer:	a page for whoever needs one
+ */
+struct thread {
+	unsigned int worker;
+	unsigned int owner;
+	struct place *place;
+	uint64_t state;
+	struct piece **pieces;
+	unsigned int nr_pieces;
+	int mem;
+	unsigned char buffer[PAGE] __attribute__((aligned(8)));
+};
+
+/**
+ * struct step - one kind of step
+ * @name:	for the report
+ * @weight:	how often, compared with others
+ * @run:	what it does
+ */
+struct step {
+	const char *name;
+	unsigned int weight;
+	void (*run)(struct thread *thread);
+};
+
+void steps_add(const struct step *steps, unsigned int nr);
+unsigned int steps_nr(void);
+const struct step *steps_get(int kind);
+const char *steps_name(int kind);
+int steps_choose(uint64_t chance);
+
+/* Tells of the steps in a file. */
+#define STEPS(table)								\
+	static void __attribute__((constructor)) add_steps(void)		\
+	{									\
+		steps_add(table, sizeof(table) / sizeof((table)[0]));		\
+	}									\
+	struct step
+
+/* memory.c */
+void model_create(unsigned int pages, uint64_t seed);
+uint64_t mix(uint64_t value);
+struct object *object_of(unsigned int page);
+off_t offset_of(unsigned int page);
+void fill(void *bytes, unsigned int page, unsigned int from, unsigned int nr,
+	  unsigned int owner, uint32_t generation);
+unsigned int pick(struct thread *thread, unsigned int below);
+unsigned int any_page(struct thread *thread);
+unsigned int run_from(unsigned int page, unsigned int most);
+void page_lock(struct thread *thread, unsigned int page);
+void page_unlock(struct thread *thread, unsigned int page);
+void run_lock(struct thread *thread, unsigned int first, unsigned int nr);
+void run_unlock(struct thread *thread, unsigned int first, unsigned int nr);
+uint32_t change_begin(unsigned int page, unsigned int owner, enum change_kind kind,
+		      unsigned int from, unsigned int nr);
+void change_end(unsigned int page);
+void change_apply(unsigned int page);
+void visit(struct thread *thread, unsigned int page);
+void check(unsigned int page, const void *seen, unsigned int from, unsigned int nr,
+	   const char *how);
+void check_unlocked(struct thread *thread, unsigned int page, bool mapped);
+
+/* report.c */
+void wrong(unsigned int page, const void *seen, unsigned int from, unsigned int nr,
+	   const char *how) __attribute__((noreturn));
+void speak(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+void tell_page(unsigned int page);
+void tell_word(const char *what, uint64_t word);
+
+/* recover.c */
+void recover(unsigned int worker);
+
+/* view.c */
+struct piece *view_piece(struct thread *thread, unsigned int page);
+char *view_address(struct thread *thread, unsigned int page);
+char *view_need(struct thread *thread, unsigned int page, int protection);
+size_t view_bytes(unsigned int page, unsigned int pages);
+void view_map(struct thread *thread, unsigned int page, unsigned int pages);
+void view_unmap(struct thread *thread, unsigned int page, unsigned int pages);
+unsigned int view_clip(struct thread *thread, unsigned int page, unsigned int pages);
+void view_protect(struct thread *thread, unsigned int page, unsigned int pages, int protection);
+void view_move(struct thread *thread, unsigned int page, unsigned int pages);
+void view_shrink(struct thread *thread, unsigned int page);
+
+/* worker.c, controller.c */
+int worker_run(unsigned int worker, int socket);
+int socket_send(int socket, int fd, int number);
+void model_run(uint64_t seed, unsigned int time);
+
+#endif /* VMLAB_MODEL_H */
