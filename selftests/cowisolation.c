@@ -194,7 +194,8 @@ static int view_step(struct view *view, unsigned int depth, unsigned int steps)
 		CHECK(!mprotect(view->map, PAGES * PAGE, PROT_READ | PROT_WRITE));
 		break;
 	case 13:
-		if (address_range(view->fd, VMLAB_IOC_POPULATE, view->map + page * PAGE, pages, NULL))
+		if (address_range(view->fd, VMLAB_IOC_POPULATE, view->map + page * PAGE, pages,
+				  NULL))
 			CHECK(view->errors || under_pressure());
 		break;
 	case 14:

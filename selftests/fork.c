@@ -41,9 +41,11 @@ FIXTURE_SETUP(fork)
 {
 	settle();
 	self->used = frames_used();
-	fd = self->fd = object_open();
+	self->fd = object_open();
 	ASSERT_GE(self->fd, 0);
-	map = self->map = object_map_private(self->fd, 0, PAGES);
+	self->map = object_map_private(self->fd, 0, PAGES);
+	fd = self->fd;
+	map = self->map;
 	pages_fill(map, TAG, 0, PAGES, 1);
 }
 
