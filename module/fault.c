@@ -8,8 +8,9 @@
  *
  *  - Writes come only through PTEs that are made writable here, after the page was
  *    marked dirty, and only where it is the object's alone: a leaf with one owner, a
- *    frame with one reference, looked at under leaf->lock.  Read-only PTEs are inserted clean: mprotect() makes a dirty one
- *    writable without asking (can_change_pte_writable() in mm/mprotect.c).
+ *    frame with one reference, looked at under leaf->lock.  Read-only PTEs are inserted
+ *    clean: mprotect() makes a dirty one writable without asking
+ *    (can_change_pte_writable() in mm/mprotect.c).
  *  - ->pfn_mkwrite never returns 0, which would let the core make the PTE writable
  *    by itself after our locks are gone, and never drops the fault's lock, which the
  *    core goes on to use: to wait, it unmaps the page, and ->fault waits.

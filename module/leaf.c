@@ -602,6 +602,7 @@ int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *s
 
 	rcu_read_lock();
 again:
+	/* Before the look: who exchanges the leaf counts afterwards. */
 	seq = smp_load_acquire(&obj->leaf_seq);
 	leaf = vmlab_leaf_lookup(obj, pgoff);
 	if (unlikely(!leaf)) {

@@ -329,14 +329,6 @@ TEST_F(fault, ends_of_an_object)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-TEST_F(fault, private_is_refused)
-{
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, self->fd, 0));
-	EXPECT_EQ(EOPNOTSUPP, errno);
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, self->fd, 0));
-	EXPECT_EQ(EOPNOTSUPP, errno);
-}
-
 TEST_F(fault, protections)
 {
 	int rd = open("/dev/vmlab", O_RDONLY | O_CLOEXEC);

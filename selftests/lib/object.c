@@ -26,6 +26,16 @@ void *object_map(int fd, uint64_t page, size_t pages)
 	return base;
 }
 
+/* A private mapping, likewise. */
+void *object_map_private(int fd, uint64_t page, size_t pages)
+{
+	void *base = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, page * PAGE);
+
+	if (base == MAP_FAILED)
+		die("private mmap of %zu pages at page %#lx: %m", pages, (unsigned long)page);
+	return base;
+}
+
 int object_info(int fd, struct vmlab_ioc_info *info)
 {
 	*info = (struct vmlab_ioc_info) { .size = sizeof(*info) };
@@ -115,4 +125,37 @@ uint64_t object_count(int fd, uint64_t page, uint64_t pages, uint32_t bits)
 		count += (vec[i] & bits) == bits;
 	free(vec);
 	return count;
+}
+
+/* A copy's descriptor, or -errno. */
+int object_snapshot(int fd, uint32_t flags)
+{
+	struct vmlab_ioc_snapshot snapshot = { .size = sizeof(snapshot), .flags = flags };
+
+	return ioctl(fd, VMLAB_IOC_SNAPSHOT, &snapshot) ? -errno : snapshot.fd;
+}
+
+/* The same ioctls on what is mapped at an address; @done in pages. */
+int address_range(int fd, unsigned long cmd, const void *address, uint64_t pages,
+		  uint64_t *done)
+{
+	struct vmlab_ioc_range range = {
+		.size = sizeof(range), .flags = VMLAB_RANGE_ADDRESS,
+		.offset = (uintptr_t)address, .length = pages * PAGE,
+	};
+	int error = ioctl(fd, cmd, &range) ? -errno : 0;
+
+	if (done)
+		*done = range.done / PAGE;
+	return error;
+}
+
+int address_residency(int fd, const void *address, uint64_t pages, uint32_t *vec)
+{
+	struct vmlab_ioc_residency residency = {
+		.size = sizeof(residency), .flags = VMLAB_RANGE_ADDRESS,
+		.offset = (uintptr_t)address, .length = pages * PAGE, .vec = (uintptr_t)vec,
+	};
+
+	return ioctl(fd, VMLAB_IOC_RESIDENCY, &residency) ? -errno : 0;
 }

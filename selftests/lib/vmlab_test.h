@@ -36,6 +36,7 @@
 /* object.c: the device and its ioctls; pages are counted from the object's start */
 int object_open(void);
 void *object_map(int fd, uint64_t page, size_t pages);
+void *object_map_private(int fd, uint64_t page, size_t pages);
 int object_info(int fd, struct vmlab_ioc_info *info);
 uint64_t object_frames(int fd);
 int object_range(int fd, unsigned long cmd, uint64_t offset, uint64_t length,
@@ -48,6 +49,10 @@ int object_unpin(int fd, uint64_t page, uint64_t pages);
 int object_limit(int fd, uint64_t pages);
 int object_residency(int fd, uint64_t page, uint64_t pages, uint32_t *vec);
 uint64_t object_count(int fd, uint64_t page, uint64_t pages, uint32_t bits);
+int object_snapshot(int fd, uint32_t flags);
+int address_range(int fd, unsigned long cmd, const void *address, uint64_t pages,
+		  uint64_t *done);
+int address_residency(int fd, const void *address, uint64_t pages, uint32_t *vec);
 
 /* pattern.c: what a page holds, from who wrote it, where, and how often */
 void page_fill(void *page, uint32_t tag, uint64_t number, uint32_t generation);
