@@ -257,7 +257,8 @@ static void fail(struct __test_metadata *_metadata, uint64_t start, uint64_t end
 		note("%s: %ld failures", kinds[i], failures(kinds[i]));
 		sum += failures(kinds[i]);
 	}
-	EXPECT_GE(sum, 10);
+	/* How many depends on how far they got: the fewer the slower the machine. */
+	EXPECT_GE(sum, 1);
 	EXPECT_VERIFY_OK();
 	for (i = 0; i <= WORKERS; i++) {
 		kill(pids[i], SIGCONT);
