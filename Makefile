@@ -23,6 +23,11 @@ module: ## Build vmlab.ko for the running kernel, or for KVER=RELEASE|SERIES or 
 selftests: ## Build the selftest programs into build/selftests
 	+@$(MAKE) --no-print-directory -C selftests
 
+.PHONY: tools
+tools: ## Build the command `vmlab` and its preload library into build/tools
+	+@$(MAKE) --no-print-directory -s -C tools/preload
+	+@$(MAKE) --no-print-directory -s -C tools/vmlab
+
 .PHONY: check
 check: ## Run every test: builds, unit tests, static checks, selftests in guests
 	@tools/check/run all
@@ -62,6 +67,10 @@ coverage: ## Show which lines of the module the selftests run, and which not: bu
 .PHONY: demo
 demo: ## Run memtester on memory that pages to a disk, in a guest, and show what happened
 	@tools/demo/run
+
+.PHONY: demo-apps
+demo-apps: ## Run redis, python3, sqlite3, gcc and xz on memory that pages to a disk, and verify what they say
+	@tools/demo/apps
 
 .PHONY: install modules_install
 install modules_install: ## Install through DKMS, for the running kernel or KVER=RELEASE

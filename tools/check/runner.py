@@ -547,8 +547,10 @@ def check_host(report, kernels):
 
 
 def build_selftests(report):
-    """The programs that are wanted, built."""
+    """The programs that are wanted, built, and the tools that some of them try."""
     chosen = programs()
+    if chosen and not run_step(report, "build", "tools", ["make", "--no-print-directory", "tools"], 300):
+        chosen = []
     if chosen and not run_step(report, "build", "selftests", ["make", "-C", "selftests", "--no-print-directory"], 600):
         chosen = []
     return chosen
