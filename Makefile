@@ -65,11 +65,11 @@ coverage: ## Show which lines of the module the selftests run, and which not: bu
 	@tools/check/run coverage
 
 .PHONY: demo
-demo: ## Run memtester on memory that pages to a disk, in a guest, and show what happened
+demo: ## Run memtester and redis on memory that pages to a disk, in a guest, and show what happened
 	@tools/demo/run
 
 .PHONY: demo-apps
-demo-apps: ## Run redis, python3, sqlite3, gcc and xz on memory that pages to a disk, and verify what they say
+demo-apps: ## Run redis, python3, sqlite3, gcc and xz, unmodified, in pools too small for them
 	@tools/demo/apps
 
 .PHONY: install modules_install

@@ -27,36 +27,9 @@
 
 #define ANON	(MAP_PRIVATE | MAP_ANONYMOUS)
 #define RW	(PROT_READ | PROT_WRITE)
-#define STATS	"preload.stats"
 
 /* Smallest mapping that comes from vmlab here, in pages. */
 #define MIN_PAGES 4
-
-static const char *device(void)
-{
-	return getenv("VMLAB_PRELOAD_DEVICE") ?: "/dev/vmlab";
-}
-
-/* Whether the mapping at an address is one of the device. */
-static bool is_ours(const void *address)
-{
-	unsigned long start, end;
-	char line[512], *name;
-	bool ours = false;
-	FILE *maps = fopen("/proc/self/maps", "re");
-
-	if (!maps)
-		die("/proc/self/maps: %m");
-	while (fgets(line, sizeof(line), maps)) {
-		if (sscanf(line, "%lx-%lx", &start, &end) != 2)
-			die("/proc/self/maps: %s", line);
-		name = strchr(line, '/');
-		if ((unsigned long)address >= start && (unsigned long)address < end)
-			ours = name && !strncmp(name, device(), strlen(device()));
-	}
-	fclose(maps);
-	return ours;
-}
 
 static char *map(size_t pages)
 {
@@ -84,7 +57,7 @@ static int inside_map(void)
 {
 	char *at = map(64), *other;
 
-	CHECK(is_ours(at));
+	CHECK(preload_maps(at));
 	CHECK(!pages_not_zero(at, 64));
 	pages_fill(at, 1, 0, 64, 1);
 	/* A hole in the middle; what is mapped there again is new. */
@@ -93,7 +66,7 @@ static int inside_map(void)
 	CHECK(!pages_wrong(at, 1, 0, 16, 1));
 	CHECK(!pages_wrong(at + 32 * PAGE, 1, 32, 32, 1));
 	other = mmap(at + 16 * PAGE, 16 * PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0);
-	CHECK(other == at + 16 * PAGE && is_ours(other));
+	CHECK(other == at + 16 * PAGE && preload_maps(other));
 	CHECK(!pages_not_zero(other, 16));
 	CHECK_ERRNO(mmap(at + 8 * PAGE, 16 * PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0), EEXIST);
 	CHECK(!pages_wrong(at, 1, 0, 16, 1));
@@ -101,9 +74,9 @@ static int inside_map(void)
 	CHECK(mmap(at + 8 * PAGE, 16 * PAGE, RW, ANON | MAP_FIXED, -1, 0) == at + 8 * PAGE);
 	CHECK(!pages_wrong(at, 1, 0, 8, 1) && !pages_not_zero(at + 8 * PAGE, 24));
 	CHECK(mmap(at, 2 * PAGE, RW, ANON | MAP_FIXED, -1, 0) == at);
-	CHECK(!is_ours(at) && is_ours(at + 2 * PAGE) && !pages_not_zero(at, 2));
+	CHECK(!preload_maps(at) && preload_maps(at + 2 * PAGE) && !pages_not_zero(at, 2));
 	CHECK(mmap(at, 64 * PAGE, PROT_READ, ANON | MAP_FIXED | MAP_NORESERVE, -1, 0) == at);
-	CHECK(is_ours(at) && !pages_not_zero(at, 64));
+	CHECK(preload_maps(at) && !pages_not_zero(at, 64));
 	CHECK(try_store(at, 1) == SIGSEGV);
 	CHECK(!munmap(at, 64 * PAGE));
 	/* Errors are those of ordinary memory. */
@@ -114,15 +87,15 @@ static int inside_map(void)
 	CHECK_ERRNO(munmap(at + 1, PAGE), EINVAL);
 	/* What stays ordinary memory. */
 	at = mmap(NULL, (MIN_PAGES - 1) * PAGE, RW, ANON, -1, 0);
-	CHECK(at != MAP_FAILED && !is_ours(at));
+	CHECK(at != MAP_FAILED && !preload_maps(at));
 	at = mmap(NULL, 64 * PAGE, RW, ANON | MAP_STACK, -1, 0);
-	CHECK(at != MAP_FAILED && !is_ours(at));
+	CHECK(at != MAP_FAILED && !preload_maps(at));
 	at = mmap(NULL, 64 * PAGE, RW, ANON | MAP_32BIT, -1, 0);
-	CHECK(at != MAP_FAILED && !is_ours(at) && (uint64_t)at < 1UL << 32);
+	CHECK(at != MAP_FAILED && !preload_maps(at) && (uint64_t)at < 1UL << 32);
 	at = mmap(NULL, 64 * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(at != MAP_FAILED && !is_ours(at));
+	CHECK(at != MAP_FAILED && !preload_maps(at));
 	at = mmap(NULL, 64 * PAGE, RW | PROT_EXEC, ANON, -1, 0);
-	CHECK(at != MAP_FAILED && !is_ours(at));
+	CHECK(at != MAP_FAILED && !preload_maps(at));
 	return 0;
 }
 
@@ -133,7 +106,7 @@ static int inside_protect(void)
 	char *at = mmap(NULL, TIB, PROT_NONE, ANON | MAP_NORESERVE, -1, 0);
 	size_t i;
 
-	CHECK(at != MAP_FAILED && is_ours(at));
+	CHECK(at != MAP_FAILED && preload_maps(at));
 	for (i = 0; i < 32; i++) {
 		char *piece = at + i * 4096 * PAGE;
 
@@ -177,7 +150,7 @@ static int inside_remap(void)
 	CHECK(mremap(at, 32 * PAGE, 16 * PAGE, 0) == at);
 	CHECK(!mapped(at + 16 * PAGE));
 	to = mremap(at, 16 * PAGE, 24 * PAGE, 0);
-	CHECK(to == at && is_ours(at + 16 * PAGE));
+	CHECK(to == at && preload_maps(at + 16 * PAGE));
 	CHECK(!pages_wrong(at, 3, 0, 16, 1) && !pages_not_zero(at + 16 * PAGE, 8));
 	pages_fill(at + 16 * PAGE, 3, 16, 8, 1);
 	/* In two pieces now, which move as one. */
@@ -255,7 +228,7 @@ static int inside_advise(void)
 	CHECK(!pages_wrong(at + 24 * PAGE, 5, 24, 40, 1));
 	/* Across ours, a hole and ordinary memory. */
 	ordinary = mmap(at + 40 * PAGE, PAGE, RW, ANON | MAP_FIXED, -1, 0);
-	CHECK(ordinary == at + 40 * PAGE && !is_ours(ordinary));
+	CHECK(ordinary == at + 40 * PAGE && !preload_maps(ordinary));
 	*ordinary = 1;
 	CHECK(!munmap(at + 36 * PAGE, 2 * PAGE));
 	CHECK_ERRNO(madvise(at, 64 * PAGE, MADV_DONTNEED), ENOMEM);
@@ -263,7 +236,7 @@ static int inside_advise(void)
 
 	at = mmap(NULL, 64 * PAGE, RW, ANON | MAP_POPULATE, -1, 0);
 	CHECK(at != MAP_FAILED);
-	if (is_ours(at) && !under_pressure() && !strcmp(device(), "/dev/vmlab")) {
+	if (preload_maps(at) && !under_pressure() && !strcmp(preload_device(), "/dev/vmlab")) {
 		CHECK(!mincore(at, 64 * PAGE, vec));
 		for (i = 0; i < 64; i++)
 			CHECK(vec[i] & 1);
@@ -298,28 +271,28 @@ static int inside_close(void)
 	int fd, end;
 
 	pages_fill(at, 6, 0, 16, 1);
-	CHECK(is_ours(at));
+	CHECK(preload_maps(at));
 	closefrom(3);
-	CHECK(is_ours(map(16)));
+	CHECK(preload_maps(map(16)));
 	CHECK(!close_range(3, ~0U, 0));
-	CHECK(is_ours(map(16)));
+	CHECK(preload_maps(map(16)));
 	CHECK(!getrlimit(RLIMIT_NOFILE, &limit));
 	/* A few are left for this test. */
 	end = limit.rlim_cur < 4096 ? limit.rlim_cur - 12 : 4096;
 	for (fd = 3; fd < end; fd++)
 		close(fd);
-	CHECK(is_ours(map(16)));
+	CHECK(preload_maps(map(16)));
 	for (fd = 3; fd < end; fd++)
 		CHECK(dup2(1, fd) == fd);
-	CHECK(is_ours(map(16)));
+	CHECK(preload_maps(map(16)));
 	for (fd = 3; fd < end; fd++)
 		CHECK(!close(fd) || errno == EBADF);
-	CHECK(is_ours(map(16)));
+	CHECK(preload_maps(map(16)));
 	/* By system calls that nobody sees: there is a new object. */
 	syscall(SYS_close_range, 3, ~0U, 0);
 	for (fd = 3; fd < end; fd++)
 		CHECK(syscall(SYS_dup2, 1, fd) == fd);
-	CHECK(is_ours(map(16)));
+	CHECK(preload_maps(map(16)));
 	CHECK(!madvise(at, 8 * PAGE, MADV_DONTNEED));
 	CHECK(!pages_not_zero(at, 8) && !pages_wrong(at + 8 * PAGE, 6, 8, 8, 1));
 	/* And what was unmapped that way is not taken for ours. */
@@ -496,7 +469,7 @@ static void do_advise(size_t first, size_t pages)
 	two = madvise(SUBJECT + first * PAGE, pages * PAGE, advice);
 	same(one, one_errno, two, errno);
 	for (; advice == MADV_FREE && pages--; first++)
-		if (!is_ours(SUBJECT + first * PAGE))
+		if (!preload_maps(SUBJECT + first * PAGE))
 			syscall(SYS_madvise, SUBJECT + first * PAGE, PAGE, now);
 }
 
@@ -783,7 +756,7 @@ static int inside_threads(void)
 
 			/* Not the memory of the threads that there are no more. */
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			CHECK(is_ours(at));
+			CHECK(preload_maps(at));
 			churn(100 + forks, forks + 1, 30);
 			_exit(0);
 		}
@@ -812,10 +785,10 @@ static int inside_stack(void)
 	pthread_t thread;
 	void *result;
 
-	CHECK(is_ours(at));
+	CHECK(preload_maps(at));
 	CHECK(!pthread_attr_init(&attributes));
 	CHECK(!pthread_attr_setstack(&attributes, at, 64 * PAGE));
-	CHECK(!is_ours(at));
+	CHECK(!preload_maps(at));
 	CHECK(!pthread_create(&thread, &attributes, idle, at));
 	CHECK(!pthread_join(thread, &result) && result == at);
 	return 0;
@@ -833,72 +806,12 @@ static const struct {
 /* Runs before main() when this is the program under the library. */
 __attribute__((constructor)) static void inside_main(void)
 {
-	const char *name = getenv("VMLAB_TEST_INSIDE");
+	const char *name = getenv(PRELOAD_INSIDE);
 	size_t i;
 
 	for (i = 0; name && i < sizeof(bodies) / sizeof(bodies[0]); i++)
 		if (!strcmp(bodies[i].name, name))
 			exit(bodies[i].body());
-}
-
-static const char *library(void)
-{
-	static const char * const places[] = { "../tools", "../../tools" };
-	static char path[4096];
-	char self[2048];
-	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	size_t i;
-
-	if (length < 0)
-		die("/proc/self/exe: %m");
-	self[length] = '\0';
-	*strrchr(self, '/') = '\0';
-	for (i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "%s/%s/libvmlab-preload.so", self, places[i]);
-		if (!access(path, R_OK))
-			return path;
-	}
-	die("build/tools/libvmlab-preload.so is not built: make tools");
-}
-
-static uint64_t stat_of(const char *name)
-{
-	char text[2048] = "", *at;
-	FILE *file = fopen(STATS, "re");
-
-	if (!file || !fgets(text, sizeof(text), file))
-		die("%s is missing or empty: nothing came from vmlab", STATS);
-	fclose(file);
-	at = strstr(text, name);
-	if (!at)
-		die("%s has no '%s': %s", STATS, name, text);
-	return strtoull(at + strlen(name), NULL, 10);
-}
-
-static int inside(const char *name)
-{
-	pid_t pid;
-
-	unlink(STATS);
-	pid = fork();
-	if (pid < 0)
-		die("fork: %m");
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		setenv("LD_PRELOAD", library(), 1);
-		setenv("VMLAB_TEST_INSIDE", name, 1);
-		setenv("VMLAB_PRELOAD_MIN", "16K", 1);
-		setenv("VMLAB_PRELOAD_STATS", STATS, 1);
-		execl("/proc/self/exe", "preload", NULL);
-		die("exec: %m");
-	}
-	return child_wait(pid);
-}
-
-static void need_device(void)
-{
-	if (!getenv("VMLAB_PRELOAD_DEVICE") && access("/dev/vmlab", R_OK | W_OK))
-		die("/dev/vmlab: %m");
 }
 
 FIXTURE(preload)
@@ -912,12 +825,13 @@ FIXTURE_VARIANT(preload)
 
 FIXTURE_SETUP(preload)
 {
-	need_device();
+	if (access(preload_device(), R_OK | W_OK))
+		die("%s: %m", preload_device());
 }
 
 FIXTURE_TEARDOWN(preload)
 {
-	unlink(STATS);
+	unlink(PRELOAD_STATS);
 }
 
 FIXTURE_VARIANT_ADD(preload, map) { .name = "map" };
@@ -929,11 +843,11 @@ FIXTURE_VARIANT_ADD(preload, stack) { .name = "stack" };
 FIXTURE_VARIANT_ADD(preload, random) { .name = "random" };
 FIXTURE_VARIANT_ADD(preload, threads) { .name = "threads" };
 
-TEST_F_TIMEOUT(preload, inside, 150)
+TEST_F_TIMEOUT(preload, same, 150)
 {
-	EXPECT_EQ(0, inside(variant->name));
-	EXPECT_NE(0, stat_of(" mmap "));
-	EXPECT_EQ(0, stat_of(" failed "));
+	EXPECT_EQ(0, preload_inside(variant->name));
+	EXPECT_NE(0, preload_stat(" mmap "));
+	EXPECT_EQ(0, preload_stat(" failed "));
 }
 
 /* Where there is no device, programs run all the same. */
@@ -942,11 +856,11 @@ TEST(without_device)
 	static const char program[] = "python3 -c 'print(len(str([*range(200000)])))'";
 
 	setenv("VMLAB_PRELOAD_DEVICE", "/nonexistent", 1);
-	setenv("VMLAB_PRELOAD_STATS", STATS, 1);
-	EXPECT_EQ(0, run("test \"$(LD_PRELOAD=%s %s)\" = 1488890", library(), program));
-	EXPECT_EQ(0, stat_of(" mmap "));
-	EXPECT_NE(0, stat_of(" failed "));
-	unlink(STATS);
+	setenv("VMLAB_PRELOAD_STATS", PRELOAD_STATS, 1);
+	EXPECT_EQ(0, run("test \"$(LD_PRELOAD=%s %s)\" = 1488890", preload_library(), program));
+	EXPECT_EQ(0, preload_stat(" mmap "));
+	EXPECT_NE(0, preload_stat(" failed "));
+	unlink(PRELOAD_STATS);
 }
 
 TEST_HARNESS_MAIN

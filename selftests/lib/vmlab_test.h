@@ -119,6 +119,16 @@ unsigned int __wrap_alarm(unsigned int seconds);
 /* What child_wait() returns for a child that a signal has ended. */
 #define BY_SIGNAL(number)	(128 + (number))
 
+/* preload.c: the program itself once more, with the preload library in front of it */
+#define PRELOAD_STATS	"preload.stats"
+#define PRELOAD_INSIDE	"VMLAB_TEST_INSIDE"
+
+const char *preload_device(void);
+const char *preload_library(void);
+int preload_inside(const char *name);
+uint64_t preload_stat(const char *name);
+bool preload_maps(const void *address);
+
 /* swapdev.c: disks and what can be made of them */
 const char *spare_disk(void);
 const char *pressure_disk(void);
