@@ -644,8 +644,10 @@ static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
 	if (err == -ENOENT && !f->write)
 		return vmlab_fault_load_nothing(f);
 	if (err == -ENOENT) {
-		if (f->mkwrite)
-			return vmlab_mkwrite_refault(f);
+		/*
+		 * In ->pfn_mkwrite too: where an instruction that reads and writes loads
+		 * first (QEMU's TCG), unmapping would bring the zero page back, for ever.
+		 */
 		vmlab_fault_put_spare(f);
 		return vmlab_leaf_create(f->obj, f->pgoff, 0) ? vmlab_fault_error(f) :
 							     VMLAB_FAULT_AGAIN;

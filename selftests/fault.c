@@ -276,6 +276,24 @@ TEST_F(fault, sparse_random)
 }
 
 /* After MADV_RANDOM not even a sequential writer gets more than it touches. */
+/*
+ * An instruction that reads and writes may fault for each apart, and the store then
+ * meets the zero page where there is no leaf yet.
+ */
+TEST_F(fault, read_modify_write)
+{
+	const size_t leaves = 8;
+	char *map = object_map(self->fd, 0, leaves * LEAF_PAGES);
+	size_t i;
+
+	for (i = 0; i < leaves; i++)
+		asm volatile("addl %1, %0"
+			     : "+m" (*(int *)(map + i * LEAF_BYTES + 8 * PAGE)) : "r" (7));
+	for (i = 0; i < leaves; i++)
+		EXPECT_EQ(7, *(int *)(map + i * LEAF_BYTES + 8 * PAGE));
+	munmap(map, leaves * LEAF_BYTES);
+}
+
 TEST_F(fault, madvise)
 {
 	const size_t pages = 256;
