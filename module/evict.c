@@ -70,6 +70,11 @@ bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *linea
 	shared = atomic_read(&frame->refs) > 1;
 	if (shared && !vmlab_siblings_trylock(slot))
 		return false;
+	/* swapoff may have taken its copy away meanwhile, by the slot of a sibling. */
+	if (shared && dirty != !!(frame->flags & VMLAB_FRAME_DIRTY)) {
+		vmlab_siblings_unlock(slot, frame, vmlab_frame_word(frame));
+		return false;
+	}
 	--*quota;
 	kref_get(&lineage->ref);
 	victim->lineage = lineage;
