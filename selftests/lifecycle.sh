@@ -6,7 +6,7 @@
 # until there are no more. It must leave the module loaded as it found it, and never unload
 # another one.
 #
-# vmlab-test: timeout=400 phases=plain
+# vmlab-test: timeout=900 phases=plain
 set -uo pipefail
 
 tree=/sys/kernel/debug/vmlab
