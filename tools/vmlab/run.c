@@ -191,6 +191,22 @@ static void set_preload(const char *alloc)
 	free(all);
 }
 
+/* The program may change its directory. */
+static void set_stats(const char *file)
+{
+	char *here = getcwd(NULL, 0), *path;
+
+	if (*file == '/' || !strcmp(file, "-") || !here)
+		path = strdup(file);
+	else if (asprintf(&path, "%s/%s", here, file) < 0)
+		path = NULL;
+	if (!path)
+		fail("no memory");
+	setenv("VMLAB_PRELOAD_STATS", path, 1);
+	free(path);
+	free(here);
+}
+
 int vmlab_run(int argc, char **argv)
 {
 	struct run run = { .device = "/dev/vmlab" };
@@ -202,7 +218,7 @@ int vmlab_run(int argc, char **argv)
 	if (run.min)
 		setenv("VMLAB_PRELOAD_MIN", run.min, 1);
 	if (run.stats)
-		setenv("VMLAB_PRELOAD_STATS", run.stats, 1);
+		set_stats(run.stats);
 	if (run.alloc && !strcmp(run.alloc, "tcmalloc"))
 		setenv("TCMALLOC_SKIP_SBRK", "1", 0);
 	execvp(run.program[0], run.program);
