@@ -317,6 +317,34 @@ TEST_F_TIMEOUT(cowisolation, frames_of_a_family_come_back_empty, 100)
 	}
 }
 
+/* Copies on swap are taken back while families share pages that have them. */
+TEST_F_TIMEOUT(cowisolation, swapoff_beside_a_family, 200)
+{
+	int fd = object_open(), rounds = 0, status;
+	struct view view = family(fd, false);
+	size_t i;
+	pid_t pid;
+
+	ASSERT_EQ(0, swap_use_only(spare_disk()));
+	for (i = 0; i < PAGES; i++)
+		view_store(&view, i);
+	pid = child_start(family_lives, &view);
+	while (!waitpid(pid, &status, WNOHANG)) {
+		int error = swap_off(spare_disk());
+
+		EXPECT_TRUE(!error || error == -ENOMEM) TH_LOG("swapoff: %d", error);
+		if (!error)
+			ASSERT_EQ(0, swap_on(spare_disk()));
+		rounds++;
+	}
+	EXPECT_EQ(0, status);
+	EXPECT_LT(0, rounds);
+	EXPECT_VERIFY_OK();
+	EXPECT_EQ(0, view_is_right(&view));
+	family_ends(&view);
+	close(fd);
+}
+
 /* A read or write that fails shows nothing else in the page's place. */
 TEST_F_TIMEOUT(cowisolation, after_io_errors, 200)
 {
