@@ -106,6 +106,7 @@ struct memory {
 };
 
 void memory_map(struct memory *memory, enum side side, size_t pages);
+void memory_map_private(struct memory *memory, enum side side, size_t pages);
 void memory_map_shared(struct memory *memory, enum side side, size_t pages);
 void memory_unmap(struct memory *memory);
 void memory_close(struct memory *memory);

@@ -24,23 +24,22 @@ static int vmlab_open(void)
 	return fd;
 }
 
-static void map_fd(struct memory *memory)
+static void map_fd(struct memory *memory, int flags)
 {
-	memory->map = mmap(NULL, memory->pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+	memory->map = mmap(NULL, memory->pages * PAGE, PROT_READ | PROT_WRITE, flags,
 			   memory->fd, 0);
 	if (memory->map == MAP_FAILED)
 		die("mmap: %m");
 }
 
-/* vmlab's memory, or Linux's anonymous memory. */
-void memory_map(struct memory *memory, enum side side, size_t pages)
+static void map(struct memory *memory, enum side side, size_t pages, int flags)
 {
 	memory->side = side;
 	memory->pages = pages;
 	memory->fd = -1;
 	if (side == SIDE_VMLAB) {
 		memory->fd = vmlab_open();
-		map_fd(memory);
+		map_fd(memory, flags);
 		return;
 	}
 	memory->map = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
@@ -49,6 +48,18 @@ void memory_map(struct memory *memory, enum side side, size_t pages)
 		die("mmap: %m");
 	if (madvise(memory->map, pages * PAGE, MADV_NOHUGEPAGE))
 		die("MADV_NOHUGEPAGE: %m");
+}
+
+/* vmlab's memory, or Linux's anonymous memory. */
+void memory_map(struct memory *memory, enum side side, size_t pages)
+{
+	map(memory, side, pages, MAP_SHARED);
+}
+
+/* The same, but a forked child has a copy. */
+void memory_map_private(struct memory *memory, enum side side, size_t pages)
+{
+	map(memory, side, pages, MAP_PRIVATE);
 }
 
 /* Memory that outlives its mapping: vmlab's does, Linux's is then a memfd. */
@@ -65,7 +76,7 @@ void memory_map_shared(struct memory *memory, enum side side, size_t pages)
 		if (memory->fd < 0 || ftruncate(memory->fd, pages * PAGE))
 			die("memfd: %m");
 	}
-	map_fd(memory);
+	map_fd(memory, MAP_SHARED);
 }
 
 /* Keeps the address in @map, to say that there was a mapping. */
