@@ -28,7 +28,7 @@ KERNELS = os.environ.get("KERNELS", "").split() or ["6.1", "6.12"]
 TESTS = os.environ.get("TESTS", "").split()
 
 PROGRAM_SECONDS = 120  # for one run of one selftest program, unless its source says otherwise
-GUEST_SECONDS = 1500
+GUEST_SECONDS = 2700
 LONGER = int(os.environ.get("SECONDS") or 0)  # what randomised programs are asked to take
 GUEST_BOOTS = 6
 COVERAGE_PERCENT = 85  # of the module's lines: what `make coverage` asks for
