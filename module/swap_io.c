@@ -21,7 +21,7 @@
  */
 #define VMLAB_SWAP_BIO_RESERVE	16
 
-/* Pages in a row that fail alone too, until a batch is given up. */
+/* Pages in a row that fail alone too, until what is to be read is given up. */
 #define VMLAB_SWAP_RETRIES	4
 
 /**
@@ -266,8 +266,8 @@ static void vmlab_swap_account(struct vmlab_swap_batch *batch, struct vmlab_swap
  * @batch: a batch that was submitted
  *
  * Afterwards io[].error of each page is 0; or -EIO: the device failed twice,
- * the second time with this page alone, or with several before it; or, for
- * reads, -EILSEQ: what came is not what was written there.  The frame of a page
+ * the second time with this page alone, or, when reading, with several before
+ * it; or, for reads, -EILSEQ: what came is not what was written there.  The frame of a page
  * that failed to be read holds anything.
  *
  * Context: sleeps, uninterruptibly; as for vmlab_swap_submit().
@@ -280,8 +280,11 @@ void vmlab_swap_wait(struct vmlab_swap_batch *batch)
 	for (i = 0; i < batch->nr; i++) {
 		struct vmlab_swap_io *io = &batch->io[i];
 
-		/* Each may take the device's time-out, with slots locked. */
-		if (io->error && failed < VMLAB_SWAP_RETRIES) {
+		/*
+		 * Each may take the device's time-out, with slots locked.  A page not read is
+		 * none lost; one not written costs its slot on swap, so each is tried.
+		 */
+		if (io->error && (batch->write || failed < VMLAB_SWAP_RETRIES)) {
 			vmlab_swap_retry(batch, io);
 			failed = io->error ? failed + 1 : 0;
 		}

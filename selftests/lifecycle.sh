@@ -58,7 +58,12 @@ refused() {
 
 total_mb() { awk '{ sum += $3 } END { print sum * 4 / 1024 }' "$tree/pool"; }
 
-available_kib() { awk '/^MemAvailable:/ { print $2 }' /proc/meminfo; }
+# What other programs have left in caches would come and go meanwhile.
+available_kib() {
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	awk '/^MemAvailable:/ { print $2 }' /proc/meminfo
+}
 
 if [[ -z ${VMLAB_KO:-} || ! -r $VMLAB_KO ]]; then
 	echo "VMLAB_KO does not name the module: skipped"
