@@ -35,14 +35,6 @@ static inline void vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
 }
 #endif
 
-/* 2026-11-22: 6.7 gave pte_mkwrite() a VMA, and the plain form a new name. */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
-static inline pte_t pte_mkwrite_novma(pte_t pte)
-{
-	return pte_mkwrite(pte);
-}
-#endif
-
 /*
  * 2026-11-22: 6.4 lets faults run under the lock of the VMA alone; before, it
  * is always mmap_lock.

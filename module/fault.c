@@ -327,7 +327,7 @@ static unsigned int vmlab_fault_take_ahead(struct vmlab_fault *f, struct vmlab_p
 		vmlab_lineage_uncharge(lineage, locked - got);
 		vmlab_slot_unlock_run(leaf, f->slot.index + 1 + got, locked - got, NULL);
 	}
-	vmlab_numa_count(pool->vm, pool->nid, pool->nid, got);
+	vmlab_numa_count_hit(pool, got);
 	return got;
 }
 

@@ -58,9 +58,12 @@ bool vmlab_inject_hit(struct vmlab *vm, enum vmlab_inject_class class)
 		return false;
 	call = atomic64_inc_return(&knob->nr_seen);
 	if (mode == VMLAB_INJECT_NTH) {
-		if (call < knob->nth || call - knob->nth >= knob->times)
+		u64 nth = READ_ONCE(knob->nth);
+
+		if (call < nth || call - nth >= READ_ONCE(knob->times))
 			return false;
-	} else if (vmlab_inject_draw(knob->seed, class, call) % 1000 >= knob->permille) {
+	} else if (vmlab_inject_draw(READ_ONCE(knob->seed), class, call) % 1000 >=
+		   READ_ONCE(knob->permille)) {
 		return false;
 	}
 	atomic64_inc(&knob->nr_injected);
@@ -120,10 +123,10 @@ static void vmlab_inject_set(struct vmlab_inject_knob *knob,
 			static_branch_dec(&vmlab_inject_key);
 		return;
 	}
-	knob->nth = to->nth;
-	knob->times = to->times;
-	knob->permille = to->permille;
-	knob->seed = to->seed;
+	WRITE_ONCE(knob->nth, to->nth);
+	WRITE_ONCE(knob->times, to->times);
+	WRITE_ONCE(knob->permille, to->permille);
+	WRITE_ONCE(knob->seed, to->seed);
 	atomic64_set(&knob->nr_seen, 0);
 	atomic64_set(&knob->nr_injected, 0);
 	/* Pairs with the acquire in vmlab_inject_hit(). */

@@ -74,32 +74,18 @@ int vmlab_numa_node(struct vmlab *vm)
 	return numa_mem_id();
 }
 
-static void vmlab_node_count(struct vmlab *vm, int nid, enum vmlab_node_stat stat,
-			     unsigned int nr)
-{
-	if (vm->pools[nid])
-		this_cpu_add(vm->pools[nid]->node_stats->count[stat], nr);
-}
-
 /**
- * vmlab_numa_count() - count where frames came from, as numastat does
- * @vm: the instance
- * @wanted: the node wanted
- * @got: the node that the frames are on
- * @nr: frames
+ * vmlab_numa_count_miss() - count a frame that came from another node than was wanted
+ * @wanted: the pool of the node wanted
+ * @got: the pool that the frame is from
  *
  * As in the kernel's zone_statistics() (mm/page_alloc.c): hit and miss are about
  * the wish, local and other about the CPU that asked.
  */
-void vmlab_numa_count(struct vmlab *vm, int wanted, int got, unsigned int nr)
+void vmlab_numa_count_miss(struct vmlab_pool *wanted, struct vmlab_pool *got)
 {
-	if (wanted == got) {
-		vmlab_numa_count_hit(vm->pools[got], nr);
-		return;
-	}
-	vmlab_node_count(vm, got, VMLAB_numa_miss, nr);
-	vmlab_node_count(vm, wanted, VMLAB_numa_foreign, nr);
-	trace_numa(wanted, got);
-	vmlab_node_count(vm, got, got == numa_node_id() ? VMLAB_local_node :
-							   VMLAB_other_node, nr);
+	this_cpu_inc(got->node_stats->count[VMLAB_numa_miss]);
+	this_cpu_inc(wanted->node_stats->count[VMLAB_numa_foreign]);
+	trace_numa(wanted->nid, got->nid);
+	vmlab_numa_count_cpu(got, 1);
 }

@@ -454,7 +454,7 @@ struct vmlab_frame *vmlab_frame_alloc(struct vmlab *vm, int nid, unsigned int fl
 
 		frame = vmlab_frame_alloc_one(pool, flags);
 		if (frame) {
-			vmlab_numa_count(vm, wanted->nid, pool->nid, 1);
+			vmlab_numa_count_miss(wanted, pool);
 			return frame;
 		}
 	}
@@ -528,8 +528,9 @@ void vmlab_pool_put_stock(struct vmlab_pool *pool, struct vmlab_frame *frame)
  * @pool: the pool
  * @keep: how many frames may stay in the stock
  *
- * Context: vm->activity held for read; does not sleep.
- * Return: whether there are more to give back.
+ * Context: vm->activity held for read, or vm->resize_mutex: verify counts the stock; does
+ * not sleep.
+ * Return: whether there are more to give back: the lock is let go after some.
  */
 bool vmlab_pool_trim_stock(struct vmlab_pool *pool, unsigned long keep)
 {
@@ -678,7 +679,6 @@ static long vmlab_pool_drain_this_cpu(void *pool)
 bool vmlab_pool_drain(struct vmlab_pool *pool)
 {
 	bool drained = cpus_read_trylock();
-	struct vmlab_frame *frame;
 	unsigned int cpu;
 
 	if (drained) {
@@ -686,10 +686,8 @@ bool vmlab_pool_drain(struct vmlab_pool *pool)
 			work_on_cpu(cpu, vmlab_pool_drain_this_cpu, pool);
 		cpus_read_unlock();
 	}
-	spin_lock(&pool->lock);
-	while (vmlab_pool_take_zeroed(pool, &frame, 1))
-		vmlab_pool_put(pool, frame);
-	spin_unlock(&pool->lock);
+	while (vmlab_pool_trim_stock(pool, 0))
+		cond_resched();
 	return drained;
 }
 

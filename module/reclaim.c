@@ -376,16 +376,22 @@ bool vmlab_reclaim_failed(long freed, unsigned long *until)
 }
 
 /*
- * The same with vm->activity held, which is let go meanwhile: who wants the world to
- * stand still would keep everybody else waiting behind him.
+ * Waits a moment with vm->activity let go: who wants the world to stand still would keep
+ * everybody else waiting behind him.  The caller has charged nothing that verify would miss.
  */
+static void vmlab_wait_inactive(struct vmlab *vm)
+{
+	percpu_up_read(&vm->activity);
+	schedule_timeout_killable(1);
+	percpu_down_read(&vm->activity);
+}
+
+/* vmlab_reclaim_failed() with vm->activity held, but while it waits. */
 static bool vmlab_reclaim_failed_active(struct vmlab *vm, long freed, unsigned long *until)
 {
 	if (!vmlab_worth_a_wait(freed, until))
 		return freed <= 0;
-	percpu_up_read(&vm->activity);
-	schedule_timeout_killable(1);
-	percpu_down_read(&vm->activity);
+	vmlab_wait_inactive(vm);
 	return false;
 }
 
@@ -410,7 +416,7 @@ static int vmlab_charge_wait(struct vmlab_lineage *lineage)
 			continue;
 		if (++idle == VMLAB_IDLE_WAITS)
 			return -ENOMEM;
-		schedule_timeout_killable(1);
+		vmlab_wait_inactive(lineage->vm);
 	}
 	return 0;
 }
@@ -495,9 +501,7 @@ static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
 			     unsigned long *until)
 {
 	if (READ_ONCE(vm->shrinking) && !vmlab_waited_enough(until)) {
-		percpu_up_read(&vm->activity);
-		schedule_timeout_killable(1);
-		percpu_down_read(&vm->activity);
+		vmlab_wait_inactive(vm);
 		return 0;
 	}
 	/* Who was killed frees what he has step by step: worth a wait of its own. */

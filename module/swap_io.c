@@ -267,8 +267,8 @@ static void vmlab_swap_account(struct vmlab_swap_batch *batch, struct vmlab_swap
  *
  * Afterwards io[].error of each page is 0; or -EIO: the device failed twice,
  * the second time with this page alone, or, when reading, with several before
- * it; or, for reads, -EILSEQ: what came is not what was written there.  The frame of a page
- * that failed to be read holds anything.
+ * it; or, for reads, -EILSEQ: what came is not what was written there.  The
+ * frame of a page that failed to be read holds anything.
  *
  * Context: sleeps, uninterruptibly; as for vmlab_swap_submit().
  */

@@ -649,7 +649,6 @@ enum vmlab_slot_wait {
 };
 
 int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot);
-
 int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait how,
 		    struct vmlab_slot *slot);
 void vmlab_slot_track(struct vmlab_slot *slot);
@@ -920,7 +919,7 @@ int vmlab_oom(struct vmlab *vm, int nid);
 /* numa.c */
 int vmlab_numa_init_fallback(struct vmlab_pool *pool);
 int vmlab_numa_node(struct vmlab *vm);
-void vmlab_numa_count(struct vmlab *vm, int wanted, int got, unsigned int nr);
+void vmlab_numa_count_miss(struct vmlab_pool *wanted, struct vmlab_pool *got);
 struct vmlab_pool *vmlab_numa_nearest(struct vmlab *vm, int nid);
 
 /* The pool of a node, or the nearest to it; NULL when the instance has none at all. */
@@ -929,16 +928,20 @@ static inline struct vmlab_pool *vmlab_numa_pool(struct vmlab *vm, int nid)
 	return likely(vm->pools[nid]) ? vm->pools[nid] : vmlab_numa_nearest(vm, nid);
 }
 
-/* vmlab_numa_count() for frames of the node that was wanted. */
+/* Is the node that of the CPU that asked? */
+static inline void vmlab_numa_count_cpu(struct vmlab_pool *pool, unsigned int nr)
+{
+	if (likely(pool->nid == numa_node_id()))
+		this_cpu_add(pool->node_stats->count[VMLAB_local_node], nr);
+	else
+		this_cpu_add(pool->node_stats->count[VMLAB_other_node], nr);
+}
+
+/* Counts frames that came from the node that was wanted; see vmlab_numa_count_miss(). */
 static inline void vmlab_numa_count_hit(struct vmlab_pool *pool, unsigned int nr)
 {
-	struct vmlab_node_stats __percpu *stats = pool->node_stats;
-
-	this_cpu_add(stats->count[VMLAB_numa_hit], nr);
-	if (likely(pool->nid == numa_node_id()))
-		this_cpu_add(stats->count[VMLAB_local_node], nr);
-	else
-		this_cpu_add(stats->count[VMLAB_other_node], nr);
+	this_cpu_add(pool->node_stats->count[VMLAB_numa_hit], nr);
+	vmlab_numa_count_cpu(pool, nr);
 }
 
 /* debugfs.c */

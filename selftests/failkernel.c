@@ -130,11 +130,6 @@ FIXTURE(failkernel)
 	uint64_t start, end, used;
 };
 
-static uint64_t used_frames(void)
-{
-	return pool_sum("resident") + pool_sum("leaf");
-}
-
 FIXTURE_SETUP(failkernel)
 {
 	size_t i;
@@ -154,16 +149,13 @@ FIXTURE_SETUP(failkernel)
 
 FIXTURE_TEARDOWN(failkernel)
 {
-	double until = now() + 10 * slowness();
-
 	if (!self->other)
 		return;
 	all_off();
 	EXPECT_VERIFY_OK();
 	EXPECT_TRUE(bystander_is_well(self->other));
 	EXPECT_TRUE(bystander_stop(self->other));
-	while (now() < until && (used_frames() > self->used || swap_field(swap_disk(), "Used")))
-		usleep(20000);
+	wait_given_back(self->used, swap_disk());
 	EXPECT_EQ(self->used, used_frames());
 	EXPECT_EQ(0, swap_field(swap_disk(), "Used"));
 	EXPECT_VERIFY_OK();
@@ -173,16 +165,7 @@ FIXTURE_TEARDOWN(failkernel)
 
 static int mixed(void *arg)
 {
-	struct ledger *ledger = arg;
-	double until = now() + seconds(10);
-
-	while (now() < until)
-		ledger_step(ledger);
-	note("%lu steps, %lu failures", (unsigned long)ledger->steps,
-	     (unsigned long)ledger->failures);
-	raise(SIGSTOP);
-	ledger_check(ledger);
-	return ledger->steps < 10;
+	return ledger_work(arg, seconds(10));
 }
 
 struct administration {

@@ -37,11 +37,6 @@ static void fresh_swap(void)
 		die("cannot swap to %s: %m", swap_disk());
 }
 
-static uint64_t used_frames(void)
-{
-	return pool_sum("resident") + pool_sum("leaf");
-}
-
 FIXTURE(inject)
 {
 	struct bystander *other;
@@ -61,15 +56,12 @@ FIXTURE_SETUP(inject)
 
 FIXTURE_TEARDOWN(inject)
 {
-	double until = now() + 10 * slowness();
-
 	inject_off();
 	EXPECT_VERIFY_OK();
 	EXPECT_TRUE(bystander_is_well(self->other));
 	EXPECT_TRUE(bystander_stop(self->other));
 	/* As empty as before. */
-	while (now() < until && (used_frames() > self->used || swap_field(swap_disk(), "Used")))
-		usleep(20000);
+	wait_given_back(self->used, swap_disk());
 	EXPECT_EQ(self->used, used_frames());
 	EXPECT_EQ(0, swap_field(swap_disk(), "Used"));
 	EXPECT_EQ(self->total, pool_sum("total"));
@@ -737,13 +729,10 @@ FIXTURE_SETUP(sweep)
 
 FIXTURE_TEARDOWN(sweep)
 {
-	double until = now() + 10 * slowness();
-
 	inject_off();
 	EXPECT_TRUE(bystander_is_well(self->other));
 	EXPECT_TRUE(bystander_stop(self->other));
-	while (now() < until && (used_frames() > self->used || swap_field(swap_disk(), "Used")))
-		usleep(20000);
+	wait_given_back(self->used, swap_disk());
 	EXPECT_EQ(self->used, used_frames());
 	EXPECT_EQ(0, swap_field(swap_disk(), "Used"));
 	EXPECT_VERIFY_OK();
@@ -794,17 +783,8 @@ TEST_F_TIMEOUT(sweep, call_by_call, 200)
 
 static int mixed(void *arg)
 {
-	struct ledger *ledger = arg;
-	double until = now() + seconds(8 * slowness());	/* enough steps to meet failures */
-
-	while (now() < until)
-		ledger_step(ledger);
-	note("%lu steps, %lu failures", (unsigned long)ledger->steps,
-	     (unsigned long)ledger->failures);
-	/* The parent turns it all off, then the check begins. */
-	raise(SIGSTOP);
-	ledger_check(ledger);
-	return ledger->steps < 10;
+	/* Enough steps to meet failures, which come by chance. */
+	return ledger_work(arg, seconds(8 * slowness()));
 }
 
 #define WORKERS 3

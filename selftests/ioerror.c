@@ -27,11 +27,6 @@ FIXTURE(ioerror)
 	int fd;
 };
 
-static uint64_t used_frames(void)
-{
-	return pool_sum("resident") + pool_sum("leaf");
-}
-
 /* Also after a test that was ended half way: then the device may have to be healed first. */
 static void clean_up(const char *disk, uint64_t sectors)
 {
@@ -57,12 +52,9 @@ FIXTURE_SETUP(ioerror)
 
 FIXTURE_TEARDOWN(ioerror)
 {
-	double until = now() + 10 * slowness();
-
 	EXPECT_VERIFY_OK();
 	close(self->fd);
-	while (now() < until && used_frames() > self->used)
-		usleep(20000);
+	wait_given_back(self->used, NULL);
 	EXPECT_EQ(self->used, used_frames());
 	clean_up(self->disk, self->sectors);
 	EXPECT_VERIFY_OK();
@@ -360,16 +352,7 @@ TEST_F_TIMEOUT(ioerror, writes_fail_under_pressure, 120)
 
 static int mixed(void *arg)
 {
-	struct ledger *ledger = arg;
-	double until = now() + seconds(8);
-
-	while (now() < until)
-		ledger_step(ledger);
-	note("%lu steps, %lu failures", (unsigned long)ledger->steps,
-	     (unsigned long)ledger->failures);
-	raise(SIGSTOP);
-	ledger_check(ledger);
-	return ledger->steps < 10;
+	return ledger_work(arg, seconds(8));
 }
 
 #define WORKERS 2

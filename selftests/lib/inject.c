@@ -151,3 +151,21 @@ bool bystander_stop(struct bystander *other)
 	free(other);
 	return well;
 }
+
+/* Frames that objects have: their pages and their own page tables. */
+uint64_t used_frames(void)
+{
+	return pool_sum("resident") + pool_sum("leaf");
+}
+
+/*
+ * Waits some seconds, if need be, until no more than @frames are used, and nothing of the disk
+ * @swap, unless that is NULL.  Whether it came to that is for the caller to see.
+ */
+void wait_given_back(uint64_t frames, const char *swap)
+{
+	double until = now() + 10 * slowness();
+
+	while (now() < until && (used_frames() > frames || (swap && swap_field(swap, "Used"))))
+		usleep(20000);
+}

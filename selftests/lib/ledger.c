@@ -254,3 +254,21 @@ void ledger_check(struct ledger *ledger)
 			die("page %zu of %#x cannot be read: %d", i, ledger->tag, error);
 	}
 }
+
+/*
+ * The life of a worker: steps for some time, then it stops itself (SIGSTOP), so that the parent
+ * can end whatever makes things fail, and once it is let go on, checks all.  Returns an exit
+ * status: 1 when there were too few steps to mean anything.
+ */
+int ledger_work(struct ledger *ledger, unsigned int seconds)
+{
+	double until = now() + seconds;
+
+	while (now() < until)
+		ledger_step(ledger);
+	note("%lu steps, %lu failures", (unsigned long)ledger->steps,
+	     (unsigned long)ledger->failures);
+	raise(SIGSTOP);
+	ledger_check(ledger);
+	return ledger->steps < 10;
+}

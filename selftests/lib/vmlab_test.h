@@ -171,6 +171,7 @@ int ledger_read(struct ledger *ledger, size_t page);
 int ledger_discard(struct ledger *ledger, size_t page);
 void ledger_step(struct ledger *ledger);
 void ledger_check(struct ledger *ledger);
+int ledger_work(struct ledger *ledger, unsigned int seconds);
 
 /* inject.c: what is made to fail, and whom that must not harm */
 struct bystander;
@@ -182,5 +183,7 @@ uint64_t inject_count(const char *class);
 struct bystander *bystander_start(size_t pages);
 bool bystander_is_well(struct bystander *other);
 bool bystander_stop(struct bystander *other);
+uint64_t used_frames(void);
+void wait_given_back(uint64_t frames, const char *swap);
 
 #endif /* VMLAB_TEST_H */

@@ -18,6 +18,14 @@
 #define CT_FAULT_FLAG_VMA_LOCK	FAULT_FLAG_VMA_LOCK
 #endif
 
+/* 2026-11-22: 6.7 gave pte_mkwrite() a VMA, and the plain form a new name. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+static inline pte_t pte_mkwrite_novma(pte_t pte)
+{
+	return pte_mkwrite(pte);
+}
+#endif
+
 /* 2026-11-22: 6.8 made ->get_policy tell where in the interleaving an address is. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
 #define CT_GET_POLICY_ARGS	struct vm_area_struct *vma, unsigned long addr
