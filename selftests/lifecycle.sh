@@ -62,7 +62,10 @@ total_mb() { awk '{ sum += $3 } END { print sum * 4 / 1024 }' "$tree/pool"; }
 available_kib() {
 	sync
 	echo 3 >/proc/sys/vm/drop_caches
-	awk '/^MemAvailable:/ { print $2 }' /proc/meminfo
+	# The kernel counts the pages of its per-CPU lists as in use; they can be 40 MiB.
+	awk '$1 == "count:" { listed += $2 }
+		$1 == "MemAvailable:" { print $2 + listed * '"$(($(getconf PAGESIZE) / 1024))"' }' \
+		/proc/zoneinfo /proc/meminfo
 }
 
 if [[ -z ${VMLAB_KO:-} || ! -r $VMLAB_KO ]]; then
@@ -229,7 +232,7 @@ point $? "leave nothing in /dev, in debugfs, or in the list of modules"
 sleep 1
 after=$(available_kib)
 echo "# MemAvailable: $before KiB before, $after KiB after"
-((after + 48 * 1024 > before))
+((after + 8 * 1024 > before))
 point $? "and no memory"
 
 loaded || load pool_mb=64
