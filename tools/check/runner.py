@@ -649,9 +649,14 @@ def check_debug(report, name):
         return
     if wanted("awake"):
         run_tap(report, f"{name} awake", ["selftests/awake/run", kernel.name, kernel.tree], 1800)
-    if build_module(report, kernel):
-        run_programs(report, [kernel], build_selftests(report))
-        check_host(report, [kernel])
+    if not build_module(report, kernel):
+        return
+    chosen = build_selftests(report)
+    if name == "kasan":
+        run_counting(report, kernel, chosen)
+    else:
+        run_programs(report, [kernel], chosen)
+    check_host(report, [kernel])
 
 
 def check_contract(report, kernel):
@@ -689,26 +694,32 @@ def check_mutants(report):
 def check_coverage(report):
     """Which lines of the module the suite runs: on the debug kernel, which can count them."""
     kernel = debug_kernel(report, "kasan")
+    if kernel:  # the contract is not about vmlab
+        run_counting(report, kernel, [program for program in build_selftests(report) if program.name != CONTRACT])
+
+
+def run_counting(report, kernel, chosen):
+    """Runs programs with a module that counts its lines, and shows which ran: the figure comes with each debug run."""
     into = os.path.join(TOP, "build", "gcov")
-    command = ["tools/build", *(kernel.build_arguments() if kernel else []), "--into", into, "--", "VMLAB_GCOV=1"]
-    if not kernel or not run_step(report, "build", "vmlab.ko that counts lines", command, 600):
+    command = ["tools/build", *kernel.build_arguments(), "--into", into, "--", "VMLAB_GCOV=1"]
+    if not run_step(report, "build", "vmlab.ko that counts lines", command, 600):
         return
     counts = os.path.join(TOP, "build", "coverage", "counts")
     shutil.rmtree(os.path.dirname(counts), ignore_errors=True)
     built = os.path.join(into, kernel.release())
-    chosen = [program for program in build_selftests(report) if program.name != CONTRACT]  # is not about vmlab
     run_programs(report, [kernel], chosen, module=f"{built}/vmlab.ko", coverage=counts)
     run_coverage(report, built, counts)
 
 
 def run_coverage(report, built, counts):
     """Judges the figure, and shows the table that coverage.py prints."""
-    command = [sys.executable, "-B", "tools/check/coverage.py", "--least", str(COVERAGE_PERCENT), built, counts]
+    least = 0 if TESTS else COVERAGE_PERCENT  # a part of the suite runs a part of the lines
+    command = [sys.executable, "-B", "tools/check/coverage.py", "--least", str(least), built, counts]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     report.say((done.stdout + done.stderr).rstrip())
     last = (done.stdout.strip().splitlines() or ["no figure"])[-1]
     verdict = {0: "passed", 1: "failed"}.get(done.returncode, "failed")
-    report.result(verdict, "coverage", f"at least {COVERAGE_PERCENT} % of the module's lines run", why=last)
+    report.result(verdict, "coverage", f"at least {least} % of the module's lines run", why=last)
 
 
 def run_lane(report, guest):
