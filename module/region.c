@@ -16,6 +16,9 @@
 #include "trace.h"
 #include "vmlab.h"
 
+/* Private objects of one address space that are asked whether they have room. */
+#define VMLAB_PRIVATE_TRIES	16
+
 /* What forked VMAs get when there is no memory for more; never counted, never freed. */
 static struct vmlab_region vmlab_broken_region = { .ref = KREF_INIT(1) };
 
@@ -103,15 +106,24 @@ static bool vmlab_private_has_room(struct vmlab_object *obj, u64 first, u64 last
 	       vmlab_range_is_hole(obj, first, last - first + 1);
 }
 
+/*
+ * The newest first, and only some: a program that maps the same pages thousands of times
+ * gets an object for each, and would wait longer for each.
+ */
 static struct vmlab_object *vmlab_private_find(struct vmlab_object *file_obj, u64 first,
 					       u64 last, bool clone)
 {
+	unsigned int tries = VMLAB_PRIVATE_TRIES;
 	struct vmlab_object *obj;
 
-	list_for_each_entry(obj, &file_obj->privates, siblings)
-		if (obj->mm == current->mm &&
-		    vmlab_private_has_room(obj, first, last, clone))
+	list_for_each_entry(obj, &file_obj->privates, siblings) {
+		if (obj->mm != current->mm)
+			continue;
+		if (vmlab_private_has_room(obj, first, last, clone))
 			return obj;
+		if (!--tries)
+			break;
+	}
 	return NULL;
 }
 
@@ -212,6 +224,8 @@ static struct vmlab_region *vmlab_region_fork_locked(struct vm_area_struct *vma,
 			*unused = obj;
 		return NULL;
 	}
+	/* Before anything is shared: see vmlab_unshare_must_not(). */
+	WRITE_ONCE(parent->forking, true);
 	err = vmlab_clone_leaves(parent, obj, first, last);
 	/* dup_mmap() flushes the parent before the child can run. */
 	vmlab_rmap_wrprotect(parent, round_down(first, VMLAB_LEAF_SLOTS),
