@@ -44,10 +44,20 @@ static inline void vmlab_release_fault_lock(struct vm_fault *vmf)
 {
 	mmap_read_unlock(vmf->vma->vm_mm);
 }
+
+static inline bool vmlab_fault_has_mmap_lock(struct vm_fault *vmf)
+{
+	return true;
+}
 #else
 static inline void vmlab_release_fault_lock(struct vm_fault *vmf)
 {
 	release_fault_lock(vmf);
+}
+
+static inline bool vmlab_fault_has_mmap_lock(struct vm_fault *vmf)
+{
+	return !(vmf->flags & FAULT_FLAG_VMA_LOCK);
 }
 #endif
 

@@ -188,10 +188,25 @@ static void vmlab_fault_put_spare(struct vmlab_fault *f)
 	f->spare = NULL;
 }
 
-/* A store to a leaf that others own too; the slot is unlocked. */
+/* With mmap_lock held there is no fork of this address space at work. */
+static unsigned int vmlab_fault_fork_flag(struct vmlab_fault *f)
+{
+	if (!vmlab_fault_has_mmap_lock(f->vmf))
+		return VMLAB_ALLOC_NO_FORK;
+	if (READ_ONCE(f->obj->forking))
+		WRITE_ONCE(f->obj->forking, false);
+	return 0;
+}
+
+/*
+ * A store to a leaf that others own too; the slot is unlocked.  Where the fault has the
+ * lock of its VMA alone, a fork may be at work that comes to this VMA only later: the
+ * fault then comes back with mmap_lock, which the fork holds until all is flushed.
+ */
 static vm_fault_t vmlab_fault_unshare(struct vmlab_fault *f)
 {
-	int err = vmlab_leaf_unshare(f->obj, f->pgoff, VMLAB_ALLOC_NO_WAIT);
+	int err = vmlab_leaf_unshare(f->obj, f->pgoff,
+				     VMLAB_ALLOC_NO_WAIT | vmlab_fault_fork_flag(f));
 
 	if (!err)
 		return VMLAB_FAULT_AGAIN;
@@ -201,7 +216,7 @@ static vm_fault_t vmlab_fault_unshare(struct vmlab_fault *f)
 	if (vmlab_fault_may_drop(f)) {
 		/* What fails for good fails again when the fault comes back. */
 		vmlab_fault_drop(f);
-		vmlab_leaf_unshare(f->obj, f->pgoff, VMLAB_ALLOC_NO_OOM);
+		vmlab_leaf_unshare(f->obj, f->pgoff, VMLAB_ALLOC_NO_OOM | VMLAB_ALLOC_NO_FORK);
 		return VM_FAULT_RETRY;
 	}
 	return vmlab_leaf_unshare(f->obj, f->pgoff, 0) ? vmlab_fault_error(f) :

@@ -79,11 +79,22 @@ static void vmlab_unshare_drop_pins(struct vmlab_leaf *leaf)
 }
 
 /*
+ * A fork write-protects one VMA after another and flushes at its end.  A thread that got
+ * a page of its own in between, and then stores to one that the child is going to share,
+ * or by a translation not yet flushed, would let the child see the second store without
+ * the first.  clone_sem held: the fork has said that it is there, or has shared nothing.
+ */
+static bool vmlab_unshare_must_not(struct vmlab_object *obj, unsigned int flags)
+{
+	return (flags & VMLAB_ALLOC_NO_FORK) && READ_ONCE(obj->forking);
+}
+
+/*
  * Puts the copy in the leaf's place, if the object still shares the leaf.  Both tables
  * have entries here already: no memory is needed.
  */
 static bool vmlab_unshare_publish(struct vmlab_object *obj, struct vmlab_leaf *from,
-				  struct vmlab_leaf *to, bool pins)
+				  struct vmlab_leaf *to, bool pins, unsigned int flags)
 {
 	struct xarray *ranges = &obj->lineage->leaves;
 	bool done = false;
@@ -92,7 +103,8 @@ static bool vmlab_unshare_publish(struct vmlab_object *obj, struct vmlab_leaf *f
 	xa_lock(&obj->leaves);
 	xa_lock(ranges);
 	spin_lock(&from->lock);
-	if (from->owners > 1 && vmlab_leaf_is_of(obj, from)) {
+	if (from->owners > 1 && vmlab_leaf_is_of(obj, from) &&
+	    !vmlab_unshare_must_not(obj, flags)) {
 		from->owners--;
 		if (pins)
 			vmlab_unshare_drop_pins(from);
@@ -109,8 +121,8 @@ static bool vmlab_unshare_publish(struct vmlab_object *obj, struct vmlab_leaf *f
 	return done;
 }
 
-static void vmlab_unshare_frozen(struct vmlab_object *obj, struct vmlab_leaf *from,
-				 struct vmlab_leaf *to)
+static int vmlab_unshare_frozen(struct vmlab_object *obj, struct vmlab_leaf *from,
+				struct vmlab_leaf *to, unsigned int flags)
 {
 	struct vmlab *vm = obj->vm;
 	bool pins = from->nr_pinned && from->pinner == obj->id;
@@ -118,27 +130,30 @@ static void vmlab_unshare_frozen(struct vmlab_object *obj, struct vmlab_leaf *fr
 
 	vmlab_unshare_copy(vm, from, to, pins);
 	present = to->nr_present;
-	if (!vmlab_unshare_publish(obj, from, to, pins)) {
+	if (!vmlab_unshare_publish(obj, from, to, pins, flags)) {
 		vmlab_unshare_undo(vm, to);
-		return;
+		return vmlab_unshare_must_not(obj, flags) ? -EAGAIN : 0;
 	}
 	vmlab_count(vm, unshare, 1);
 	vmlab_count(vm, leaf_alloc, 1);
 	trace_unshare(obj->id, to->index, present);
+	return 0;
 }
 
 /**
  * vmlab_leaf_unshare() - give an object a leaf of its own
  * @obj: the object
  * @pgoff: a page of the leaf
- * @flags: VMLAB_ALLOC_*; VMLAB_ALLOC_NO_WAIT: wait neither for a frame nor for slots
+ * @flags: VMLAB_ALLOC_*; VMLAB_ALLOC_NO_WAIT: wait neither for a frame nor for slots;
+ *	VMLAB_ALLOC_NO_FORK: the caller's store must be held up while a fork is at work,
+ *	and it does not hold mmap_lock, which would see to that
  *
  * Nothing is done where the object has a leaf of its own, or none.  From then on
  * nobody knows: another clone may come at once.
  *
  * Context: sleeps; reclaims unless NO_WAIT; no slot locked; vm->activity held for read.
  * Return: 0; -ENOMEM as vmlab_frame_get(); -EINTR on a fatal signal; -EAGAIN: NO_WAIT,
- * and it would have had to.
+ * and it would have had to, or NO_FORK, and there is one.
  */
 int vmlab_leaf_unshare(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 {
@@ -148,6 +163,8 @@ int vmlab_leaf_unshare(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 	struct vmlab_leaf *from, *to;
 	struct vmlab_frame *frame;
 
+	if (vmlab_unshare_must_not(obj, flags))
+		return -EAGAIN;
 	if (wait) {
 		err = vmlab_frame_get(lineage, nid, flags | VMLAB_ALLOC_ZERO, &frame);
 		if (err)
@@ -167,7 +184,7 @@ int vmlab_leaf_unshare(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 		vmlab_leaf_free(to);
 		return err;
 	}
-	vmlab_unshare_frozen(obj, from, to);
+	err = vmlab_unshare_frozen(obj, from, to, flags);
 	vmlab_leaf_thaw(from);
-	return 0;
+	return err;
 }

@@ -294,6 +294,8 @@ enum vmlab_object_kind {
  * @mm:		PRIVATE: whose mappings; compared, never followed
  * @file_obj:	PRIVATE: the object of the file that is mapped; holds a reference
  * @nr_regions:	PRIVATE: regions that have it; under lineage->clone_sem
+ * @forking:	PRIVATE: a fork of @mm may be copying it now; set with @mm's mmap_lock held
+ *		for write and clone_sem, cleared with mmap_lock held for read
  * @siblings:	in @file_obj->privates; a FILE's or SNAPSHOT's is unused
  * @privates:	PRIVATE objects of this one's file; under lineage->clone_sem
  * @pid:	who made it, for people
@@ -318,6 +320,7 @@ struct vmlab_object {
 	struct mm_struct	*mm;
 	struct vmlab_object	*file_obj;
 	unsigned int		nr_regions;
+	bool			forking;
 	struct list_head	siblings;
 	struct list_head	privates;
 	pid_t			pid;
@@ -703,6 +706,7 @@ int vmlab_walk_address(struct mm_struct *mm, u64 addr, bool frames,
 #define VMLAB_ALLOC_ZERO	0x1	/* all bytes zero */
 #define VMLAB_ALLOC_NO_OOM	0x2	/* rather fail than ask the OOM policy */
 #define VMLAB_ALLOC_NO_WAIT	0x4	/* rather fail than wait */
+#define VMLAB_ALLOC_NO_FORK	0x8	/* vmlab_leaf_unshare(): not while a fork may be at work */
 
 struct vmlab_pool *vmlab_pool_create(struct vmlab *vm, int nid);
 void vmlab_pool_destroy(struct vmlab_pool *pool);
