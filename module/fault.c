@@ -12,8 +12,12 @@
  *    clean: mprotect() makes a dirty one writable without asking
  *    (can_change_pte_writable() in mm/mprotect.c).
  *  - ->pfn_mkwrite never returns 0, which would let the core make the PTE writable
- *    by itself after our locks are gone, and never drops the fault's lock, which the
- *    core goes on to use: to wait, it unmaps the page, and ->fault waits.
+ *    by itself after our locks are gone.  Where it drops the fault's lock, to wait, it
+ *    returns VM_FAULT_NOPAGE beside VM_FAULT_RETRY: wp_pfn_shared() in mm/memory.c
+ *    then touches nothing any more, which it would after VM_FAULT_RETRY alone.
+ *    Unmapping the page, so that ->fault comes and waits, is no way: a load that is
+ *    quicker maps it again, read-only, and it need not be another thread's.  QEMU makes a
+ *    load and a store of one instruction.
  *  - After the fault's lock was dropped neither vma nor vmf is touched.
  */
 #include <linux/file.h>
@@ -103,7 +107,7 @@ static __always_inline pte_t *vmlab_fault_pte(struct vmlab_fault *f)
 /* May the fault's lock be dropped?  Once, so that the second try makes progress. */
 static bool vmlab_fault_may_drop(struct vmlab_fault *f)
 {
-	return !f->mkwrite && fault_flag_allow_retry_first(f->vmf->flags) &&
+	return fault_flag_allow_retry_first(f->vmf->flags) &&
 	       !(f->vmf->flags & FAULT_FLAG_RETRY_NOWAIT);
 }
 
@@ -124,18 +128,9 @@ static vm_fault_t vmlab_fault_error(struct vmlab_fault *f)
 	return VM_FAULT_SIGBUS;
 }
 
-/* ->pfn_mkwrite cannot go on: unmap, so that ->fault comes, which can wait. */
-static vm_fault_t vmlab_mkwrite_refault(struct vmlab_fault *f)
-{
-	zap_vma_ptes(f->vmf->vma, f->addr, PAGE_SIZE);
-	return VM_FAULT_NOPAGE;
-}
-
 /* The slot is busy (an eviction, a swap-in, another fault): wait, then look again. */
 static vm_fault_t vmlab_fault_busy(struct vmlab_fault *f)
 {
-	if (f->mkwrite)
-		return vmlab_mkwrite_refault(f);
 	if (f->vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
 		return VM_FAULT_RETRY;
 	if (vmlab_fault_may_drop(f)) {
@@ -151,8 +146,6 @@ static vm_fault_t vmlab_fault_busy(struct vmlab_fault *f)
 /* No frame could be had without waiting, and the slot is unlocked: wait for one. */
 static vm_fault_t vmlab_fault_get_frame(struct vmlab_fault *f)
 {
-	if (f->mkwrite)
-		return vmlab_mkwrite_refault(f);
 	/* Reclaim may write to swap: not with the fault's lock held, if it can be helped. */
 	if (vmlab_fault_may_drop(f)) {
 		vmlab_fault_drop(f);
@@ -210,8 +203,6 @@ static vm_fault_t vmlab_fault_unshare(struct vmlab_fault *f)
 
 	if (!err)
 		return VMLAB_FAULT_AGAIN;
-	if (f->mkwrite)
-		return vmlab_mkwrite_refault(f);
 	vmlab_fault_put_spare(f);
 	if (vmlab_fault_may_drop(f)) {
 		/* What fails for good fails again when the fault comes back. */
@@ -610,10 +601,6 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 	unsigned int window;
 	int claimed;
 
-	if (f->mkwrite) {
-		vmlab_slot_unlock(&f->slot);
-		return vmlab_mkwrite_refault(f);
-	}
 	if (!f->spare)
 		f->spare = vmlab_frame_try(f->obj->lineage, vmlab_numa_node(f->obj->vm), 0);
 	if (!f->spare) {
@@ -725,7 +712,9 @@ static vm_fault_t vmlab_vm_fault(struct vm_fault *vmf)
 
 static vm_fault_t vmlab_vm_pfn_mkwrite(struct vm_fault *vmf)
 {
-	return vmlab_fault_handle(vmf, true);
+	vm_fault_t ret = vmlab_fault_handle(vmf, true);
+
+	return ret & VM_FAULT_RETRY ? ret | VM_FAULT_NOPAGE : ret;
 }
 
 /*
