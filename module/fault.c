@@ -358,13 +358,18 @@ static void vmlab_fault_map_new(struct vmlab_fault *f, struct vmlab_frame **fram
 	spin_unlock(ptl);
 }
 
+static void vmlab_fault_count_zero(struct vmlab_fault *f, struct vmlab_frame *frame)
+{
+	f->kind = VMLAB_FAULT_ZERO;
+	f->node = vmlab_frame_nid(frame);
+	vmlab_count(f->obj->vm, fault_zero, 1);
+}
+
 static void vmlab_fault_stored(struct vmlab_fault *f, struct vmlab_frame *frame,
 			       unsigned int nr)
 {
 	vmlab_fault_note_run(f, nr);
-	f->kind = VMLAB_FAULT_ZERO;
-	f->node = vmlab_frame_nid(frame);
-	vmlab_count(f->obj->vm, fault_zero, 1);
+	vmlab_fault_count_zero(f, frame);
 	f->slot.word = vmlab_frame_word(frame);
 	f->slot.events |= VMLAB_EVENT_FAULT;
 }
@@ -405,6 +410,53 @@ static noinline vm_fault_t vmlab_fault_store_run(struct vmlab_fault *f,
 	vmlab_slot_unlock_run(leaf, f->slot.index + 1, nr - 1, words + 1);
 	vmlab_slot_unlock(&f->slot);
 	return own ? VM_FAULT_NOPAGE : VMLAB_FAULT_AGAIN;
+}
+
+/*
+ * A store to a plain hole that continues no run: most of what a program that touches its
+ * memory for the first time does.  All that such a page needs is done under leaf->lock,
+ * so that its slot need not be locked and unlocked.  The frame is taken, and zeroed,
+ * before.  False: nothing was done, but there may be a frame in @f->spare.
+ */
+static bool vmlab_fault_store_plain(struct vmlab_fault *f)
+{
+	unsigned int index = f->pgoff & (VMLAB_LEAF_SLOTS - 1);
+	struct vm_area_struct *vma = f->vmf->vma;
+	struct vmlab_object *obj = f->obj;
+	struct vmlab_frame *frame;
+	struct vmlab_leaf *leaf;
+	bool done = false;
+	unsigned long seq;
+	spinlock_t *ptl;
+	pte_t *pte;
+
+	rcu_read_lock();
+	leaf = vmlab_hole_find(obj, f->pgoff, &seq);
+	if (!leaf || READ_ONCE(leaf->seq_next) == index)
+		goto out;
+	frame = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm), VMLAB_ALLOC_ZERO);
+	if (!frame)
+		goto out;
+	if (unlikely(!vmlab_hole_lock(obj, leaf, index, seq))) {
+		f->spare = frame;
+		goto out;
+	}
+	vmlab_fault_commit_new(f, frame, f->pgoff);
+	ptl = vmlab_fault_ptl(f);
+	pte = vmlab_fault_pte(f);
+	spin_lock(ptl);
+	if (pte_none(*pte))
+		set_pte_at(vma->vm_mm, f->addr, pte,
+			   vmlab_pte(vma, frame->pfn, vma->vm_flags & VM_WRITE));
+	spin_unlock(ptl);
+	WRITE_ONCE(leaf->seq_run, 1);
+	WRITE_ONCE(leaf->seq_next, index + 1);
+	vmlab_hole_fill(leaf, index, frame);
+	vmlab_fault_count_zero(f, frame);
+	done = true;
+out:
+	rcu_read_unlock();
+	return done;
 }
 
 /* A store to a hole: a zeroed frame. */
@@ -684,7 +736,14 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 		return VM_FAULT_SIGBUS;
 	id = f.obj->id;
 	trace_fault_enter(id, f.addr, f.pgoff, f.write);
-	percpu_down_read(&f.obj->vm->activity);
+	/* Not percpu_down_read() at once: it looks for something better to do first. */
+	if (unlikely(!percpu_down_read_trylock(&f.obj->vm->activity)))
+		percpu_down_read(&f.obj->vm->activity);
+	if (f.write && !mkwrite && !pmd_none(READ_ONCE(*vmf->pmd)) &&
+	    vmlab_fault_store_plain(&f)) {
+		ret = VM_FAULT_NOPAGE;
+		goto out;
+	}
 	for (;;) {
 		ret = vmlab_fault_prepare_tables(&f) ? VM_FAULT_OOM : vmlab_fault_once(&f);
 		if (ret != VMLAB_FAULT_AGAIN)
@@ -696,6 +755,7 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 		cond_resched();
 	}
 	vmlab_fault_put_spare(&f);
+out:
 	percpu_up_read(&f.obj->vm->activity);
 	trace_fault_exit(id, f.addr, f.pgoff, f.kind, f.node, (__force unsigned int)ret);
 	if (f.file) {

@@ -62,7 +62,8 @@ enum vmlab_frame_state {
  *		frame by sweeping takes the lineage by tryget and looks again
  * @pgoff:	resident: the page's index within its objects
  * @leaf:	state LEAF: the leaf whose slots it holds
- * @lru:	for the policy (resident) or the zeroed stock (cached)
+ * @lru:	for the policy (resident)
+ * @next:	in the zeroed stock: the next one in it
  * @swap:	swap entry that holds a valid copy of a clean page, else 0
  * @refs:	how many slots name the frame
  * @state:	enum vmlab_frame_state
@@ -77,7 +78,10 @@ struct vmlab_frame {
 	struct vmlab_chunk	*chunk;
 	struct vmlab_lineage __rcu *lineage;
 	u64			pgoff;
-	struct list_head	lru;
+	union {
+		struct list_head	lru;
+		struct vmlab_frame	*next;
+	};
 	union {
 		u64			swap;
 		struct vmlab_leaf	*leaf;

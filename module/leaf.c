@@ -623,6 +623,63 @@ again:
 }
 
 /**
+ * vmlab_hole_find() - find the leaf of a page that seems to be a plain hole
+ * @obj: the object
+ * @pgoff: the page's index
+ * @seq: out: for vmlab_hole_lock()
+ *
+ * Context: rcu_read_lock() held.
+ * Return: the leaf, or NULL when the page has none, or is something else.
+ */
+struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff, unsigned long *seq)
+{
+	struct vmlab_leaf *leaf;
+
+	*seq = smp_load_acquire(&obj->leaf_seq);
+	leaf = vmlab_leaf_lookup(obj, pgoff);
+	/* A leaf that is gone by now may show any word: it is looked at again. */
+	return leaf && !READ_ONCE(leaf->words[vmlab_slot_index(pgoff)]) ? leaf : NULL;
+}
+
+/**
+ * vmlab_hole_lock() - lock the leaf of a plain hole that the object alone may fill
+ * @obj: the object
+ * @leaf: from vmlab_hole_find()
+ * @index: which slot
+ * @seq: from vmlab_hole_find()
+ *
+ * What is done to the page under leaf->lock, up to vmlab_hole_fill(), needs no slot lock:
+ * nobody can lock the slot meanwhile, nor come to own the leaf.
+ *
+ * Context: rcu_read_lock() held since vmlab_hole_find(); does not sleep.
+ * Return: whether it is one still, and leaf->lock is held.
+ */
+bool vmlab_hole_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf, unsigned int index,
+		     unsigned long seq)
+{
+	spin_lock(&leaf->lock);
+	if (likely(!leaf->words[index] && leaf->owners == 1 && !leaf->dead &&
+		   !leaf->frozen && READ_ONCE(obj->leaf_seq) == seq))
+		return true;
+	spin_unlock(&leaf->lock);
+	return false;
+}
+
+/**
+ * vmlab_hole_fill() - publish a page where a plain hole was, for a fault
+ * @leaf: locked by vmlab_hole_lock(); unlocked on return
+ * @index: which slot
+ * @frame: committed
+ */
+void vmlab_hole_fill(struct vmlab_leaf *leaf, unsigned int index, struct vmlab_frame *frame)
+{
+	leaf->words[index] = vmlab_frame_word(frame);
+	leaf->nr_present++;
+	leaf->events.faults++;
+	spin_unlock(&leaf->lock);
+}
+
+/**
  * vmlab_slot_lock() - lock the slot of a page
  * @obj: the object
  * @pgoff: the page's index

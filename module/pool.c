@@ -225,7 +225,6 @@ struct vmlab_pool *vmlab_pool_create(struct vmlab *vm, int nid)
 	spin_lock_init(&pool->lock);
 	INIT_LIST_HEAD(&pool->partial);
 	INIT_LIST_HEAD(&pool->whole);
-	INIT_LIST_HEAD(&pool->stock);
 	init_waitqueue_head(&pool->reclaim_wait);
 	init_waitqueue_head(&pool->zero_wait);
 	vmlab_pool_set_batch(pool);
@@ -292,12 +291,12 @@ static unsigned int vmlab_pool_take_zeroed(struct vmlab_pool *pool,
 	struct vmlab_frame *frame;
 	unsigned int got = 0;
 
-	while (got < nr && pool->nr_stock) {
-		frame = list_first_entry(&pool->stock, struct vmlab_frame, lru);
-		list_del_init(&frame->lru);
-		WRITE_ONCE(pool->nr_stock, pool->nr_stock - 1);
+	for (frame = pool->stock; got < nr && frame; frame = pool->stock) {
+		pool->stock = frame->next;
+		INIT_LIST_HEAD(&frame->lru);
 		frames[got++] = frame;
 	}
+	WRITE_ONCE(pool->nr_stock, pool->nr_stock - got);
 	vmlab_pool_count_free(pool, -(long)got);
 	return got;
 }
@@ -517,7 +516,8 @@ void vmlab_pool_put_stock(struct vmlab_pool *pool, struct vmlab_frame *frame)
 	spin_lock(&pool->lock);
 	vmlab_frame_set_state(frame, VMLAB_FRAME_CACHED);
 	WRITE_ONCE(frame->zeroed, 1);
-	list_add(&frame->lru, &pool->stock);
+	frame->next = pool->stock;
+	pool->stock = frame;
 	WRITE_ONCE(pool->nr_stock, pool->nr_stock + 1);
 	vmlab_pool_count_free(pool, 1);
 	spin_unlock(&pool->lock);

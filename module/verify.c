@@ -282,7 +282,8 @@ static void vmlab_check_caches(struct vmlab_check *c, struct vmlab_pool *pool)
 		for (i = 0; i < pcp->nr_zeroed; i++)
 			vmlab_check_cached(c, pool, pcp->zeroed[i], "a CPU's zeroed cache");
 	}
-	list_for_each_entry(frame, &pool->stock, lru) {
+	/* A list that ends nowhere is longer than was counted, too. */
+	for (frame = pool->stock; frame && stock <= pool->nr_stock; frame = frame->next) {
 		vmlab_check_cached(c, pool, frame, "the zeroed stock");
 		stock++;
 		if (!(stock % 4096))

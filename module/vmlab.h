@@ -411,7 +411,7 @@ struct vmlab_pcp {
  * @lock:	what follows, and the chunks' books
  * @partial:	chunks with some free frames
  * @whole:	chunks with all frames free
- * @stock:	frames zeroed ahead, by frame->lru
+ * @stock:	the first of the frames zeroed ahead
  * @nr_free:	free frames outside the per-CPU caches, the stock included
  * @nr_stock:	frames in @stock
  * @policy_data: the policy's own
@@ -436,7 +436,7 @@ struct vmlab_pool {
 	spinlock_t		lock ____cacheline_aligned_in_smp;
 	struct list_head	partial;
 	struct list_head	whole;
-	struct list_head	stock;
+	struct vmlab_frame	*stock;
 	unsigned long		nr_free;
 	unsigned long		nr_stock;
 
@@ -652,6 +652,10 @@ enum vmlab_slot_wait {
 };
 
 int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot);
+struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff, unsigned long *seq);
+bool vmlab_hole_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf, unsigned int index,
+		     unsigned long seq);
+void vmlab_hole_fill(struct vmlab_leaf *leaf, unsigned int index, struct vmlab_frame *frame);
 int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait how,
 		    struct vmlab_slot *slot);
 void vmlab_slot_track(struct vmlab_slot *slot);
