@@ -47,6 +47,7 @@
  * @spare: a charged, zeroed frame in hand, or NULL
  * @region: what the VMA has; with a reference once @file is set
  * @file: set once the fault's lock was dropped: keeps the object, or its file's
+ * @ahead: pages behind this one that were copied along with it
  * @kind: what happened, for the trace
  * @node: on which node, or NUMA_NO_NODE
  */
@@ -61,6 +62,7 @@ struct vmlab_fault {
 	struct vmlab_slot	slot;
 	struct vmlab_frame	*spare;
 	struct file		*file;
+	unsigned int		ahead;
 	int			kind;
 	int			node;
 };
@@ -307,10 +309,14 @@ static void vmlab_fault_note_run(struct vmlab_fault *f, unsigned int filled)
 	WRITE_ONCE(leaf->seq_next, f->slot.index + filled);
 }
 
-/*
- * Locks up to @nr holes after the page and finds frames for them, out of plenty only:
- * no neighbour is worth an eviction.
- */
+/* No neighbour is worth an eviction. */
+static bool vmlab_pool_has_plenty(struct vmlab_pool *pool, unsigned int nr)
+{
+	return vmlab_pool_free_frames(pool) >=
+	       nr + vmlab_watermark(pool, READ_ONCE(pool->vm->watermark_high));
+}
+
+/* Locks up to @nr holes after the page and finds frames for them, out of plenty only. */
 static unsigned int vmlab_fault_take_ahead(struct vmlab_fault *f, struct vmlab_pool *pool,
 					   struct vmlab_frame **frames, unsigned int nr)
 {
@@ -318,8 +324,7 @@ static unsigned int vmlab_fault_take_ahead(struct vmlab_fault *f, struct vmlab_p
 	struct vmlab_leaf *leaf = f->slot.leaf;
 	unsigned int locked, got;
 
-	if (vmlab_pool_free_frames(pool) <
-	    nr + vmlab_watermark(pool, READ_ONCE(pool->vm->watermark_high)))
+	if (!vmlab_pool_has_plenty(pool, nr))
 		return 0;
 	locked = vmlab_slot_trylock_holes(leaf, f->slot.index + 1, nr);
 	if (!locked)
@@ -552,6 +557,62 @@ static void vmlab_fault_around(struct vmlab_fault *f)
 		    vmlab_map_neighbours(f->vmf, f->slot.leaf, first, last, 0));
 }
 
+/*
+ * Grants stores to neighbours for which a fault would find out nothing: dirty pages that
+ * are the object's alone.  leaf->lock held, by vmlab_slot_map_begin(), which said that
+ * the leaf has one owner.
+ */
+static void vmlab_fault_write_around(struct vmlab_fault *f, u64 first, u64 last)
+{
+	struct vm_area_struct *vma = f->vmf->vma;
+	struct vmlab_leaf *leaf = f->slot.leaf;
+	spinlock_t *ptl = vmlab_fault_ptl(f);
+	unsigned int granted = 0;
+	u64 pgoff;
+
+	spin_lock(ptl);
+	for (pgoff = first; pgoff <= last; pgoff++) {
+		unsigned long addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
+		unsigned long word = leaf->words[pgoff & (VMLAB_LEAF_SLOTS - 1)];
+		pte_t *pte = pte_offset_kernel(f->vmf->pmd, addr);
+		struct vmlab_frame *frame;
+
+		if ((word & VMLAB_SLOT_LOCKED) || !vmlab_word_is_frame(word))
+			continue;
+		frame = vmlab_word_frame(word);
+		if ((frame->flags & (VMLAB_FRAME_DIRTY | VMLAB_FRAME_READAHEAD)) !=
+		    VMLAB_FRAME_DIRTY || atomic_read(&frame->refs) > 1)
+			continue;
+		if (pte_none(*pte)) {
+			set_pte_at(vma->vm_mm, addr, pte,
+				   pte_mkold(vmlab_pte(vma, frame->pfn, true)));
+		} else if (pte_pfn(*pte) == frame->pfn && !pte_write(*pte)) {
+			/* The hardware may set the accessed bit meanwhile. */
+			set_bit(_PAGE_BIT_RW, (unsigned long *)&pte->pte);
+		} else {
+			continue;
+		}
+		granted++;
+	}
+	spin_unlock(ptl);
+	vmlab_count(f->obj->vm, fault_around, granted);
+}
+
+/* Stores in sequence, or to what a copy that is gone by now had write-protected. */
+static void vmlab_fault_around_store(struct vmlab_fault *f, bool reuse)
+{
+	u64 first, last;
+
+	if (f->vmf->vma->vm_flags & VM_RAND_READ)
+		return;
+	if (f->ahead) {
+		vmlab_fault_write_around(f, f->pgoff + 1, f->pgoff + f->ahead);
+	} else if (reuse) {
+		vmlab_around_window(f, &first, &last);
+		vmlab_fault_write_around(f, first, last);
+	}
+}
+
 static void vmlab_fault_count_present(struct vmlab_fault *f, bool reuse)
 {
 	if (f->kind != VMLAB_FAULT_NONE)
@@ -607,6 +668,8 @@ static vm_fault_t vmlab_fault_map(struct vmlab_fault *f, bool reuse)
 	}
 	if (!f->write)
 		vmlab_fault_around(f);
+	else if (write)
+		vmlab_fault_around_store(f, reuse);
 	vmlab_fault_count_present(f, reuse);
 	f->node = vmlab_frame_nid(frame);
 	f->slot.events |= VMLAB_EVENT_FAULT;
@@ -617,12 +680,18 @@ static vm_fault_t vmlab_fault_map(struct vmlab_fault *f, bool reuse)
 /* A store to a page that other leaves name too: a copy of it. */
 static vm_fault_t vmlab_fault_copy(struct vmlab_fault *f)
 {
+	unsigned int ahead;
+
 	if (vmlab_cow_copy(f->obj, &f->slot, &f->spare)) {
 		vmlab_slot_unlock(&f->slot);
 		return vmlab_fault_get_frame(f);
 	}
 	f->kind = VMLAB_FAULT_COW;
 	vmlab_count(f->obj->vm, fault_cow_copy, 1);
+	ahead = vmlab_fault_ahead_window(f);
+	if (ahead && vmlab_pool_has_plenty(vmlab_frame_pool(vmlab_word_frame(f->slot.word)), ahead))
+		f->ahead = vmlab_cow_copy_ahead(f->obj, &f->slot, ahead);
+	vmlab_fault_note_run(f, 1 + f->ahead);
 	return vmlab_fault_map(f, false);
 }
 

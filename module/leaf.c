@@ -229,7 +229,8 @@ static int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
  * vmlab_leaf_alloc() - an empty leaf
  * @lineage: whose
  * @index: which 2 MiB
- * @frame: where its slots are to be: INFLIGHT, zeroed, charged to @lineage
+ * @frame: where its slots are to be: INFLIGHT, charged to @lineage; zeroed, or written by
+ *	the caller before anyone sees the leaf
  *
  * Context: may sleep.
  * Return: the leaf, in no table and with one owner, or NULL: @frame is as before.

@@ -10,6 +10,14 @@
 #include "trace.h"
 #include "vmlab.h"
 
+static __always_inline void vmlab_unshare_frame(struct vmlab_frame *frame)
+{
+	/* Hits of read-ahead are counted for one owner: see frame.h. */
+	if (unlikely(frame->flags & VMLAB_FRAME_READAHEAD))
+		frame->flags &= ~VMLAB_FRAME_READAHEAD;
+	atomic_inc(&frame->refs);
+}
+
 /* Copies one word; what it names has one more name then. */
 static void vmlab_unshare_word(struct vmlab *vm, struct vmlab_leaf *to, unsigned int i,
 			       unsigned long word, bool pins)
@@ -17,12 +25,7 @@ static void vmlab_unshare_word(struct vmlab *vm, struct vmlab_leaf *to, unsigned
 	if (!pins)
 		word &= ~VMLAB_SLOT_PINNED;
 	if (vmlab_word_is_frame(word)) {
-		struct vmlab_frame *frame = vmlab_word_frame(word);
-
-		/* Hits of read-ahead are counted for one owner: see frame.h. */
-		if (frame->flags & VMLAB_FRAME_READAHEAD)
-			frame->flags &= ~VMLAB_FRAME_READAHEAD;
-		atomic_inc(&frame->refs);
+		vmlab_unshare_frame(vmlab_word_frame(word));
 		to->nr_present++;
 	} else if (vmlab_word_is_swap(word)) {
 		/* Objects of a lineage are fewer than references that a slot can have. */
@@ -36,11 +39,23 @@ static void vmlab_unshare_word(struct vmlab *vm, struct vmlab_leaf *to, unsigned
 static void vmlab_unshare_copy(struct vmlab *vm, struct vmlab_leaf *from,
 			       struct vmlab_leaf *to, bool pins)
 {
-	unsigned int i;
+	const unsigned long *words = from->words;
+	unsigned long *copies = to->words;
+	unsigned int present = 0, i;
 
-	for (i = 0; i < VMLAB_LEAF_SLOTS; i++)
-		if (from->words[i])
-			vmlab_unshare_word(vm, to, i, from->words[i], pins);
+	/* Most slots are plain pages, and this loop is most of what an unshare costs. */
+	for (i = 0; i < VMLAB_LEAF_SLOTS; i++) {
+		unsigned long word = words[i];
+
+		copies[i] = word;
+		if (unlikely(word & VMLAB_SLOT_FLAGS)) {
+			vmlab_unshare_word(vm, to, i, word, pins);
+		} else if (word) {
+			vmlab_unshare_frame(vmlab_word_frame(word));
+			present++;
+		}
+	}
+	to->nr_present += present;
 	to->pinner = pins ? from->pinner : 0;
 	to->seq_next = from->seq_next;
 	to->seq_run = from->seq_run;
@@ -165,12 +180,13 @@ int vmlab_leaf_unshare(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 
 	if (vmlab_unshare_must_not(obj, flags))
 		return -EAGAIN;
+	/* All words of the new leaf will be written: it need not be zeroed. */
 	if (wait) {
-		err = vmlab_frame_get(lineage, nid, flags | VMLAB_ALLOC_ZERO, &frame);
+		err = vmlab_frame_get(lineage, nid, flags, &frame);
 		if (err)
 			return err;
 	} else {
-		frame = vmlab_frame_try(lineage, nid, VMLAB_ALLOC_ZERO);
+		frame = vmlab_frame_try(lineage, nid, 0);
 		if (!frame)
 			return -EAGAIN;
 	}

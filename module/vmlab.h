@@ -593,6 +593,9 @@ void vmlab_siblings_bring(struct vmlab_slot *slot, u64 entry, struct vmlab_frame
 
 /* cow.c */
 bool vmlab_slot_is_shared(const struct vmlab_slot *slot);
+#define VMLAB_COW_AHEAD_MAX	15U
+unsigned int vmlab_cow_copy_ahead(struct vmlab_object *obj, struct vmlab_slot *slot,
+				  unsigned int nr);
 int vmlab_cow_copy(struct vmlab_object *obj, struct vmlab_slot *slot,
 		   struct vmlab_frame **spare);
 
