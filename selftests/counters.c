@@ -104,14 +104,16 @@ struct sum {
 	const char *what;	/* NULL: they are counted; `cpus` is a key, and goes for each */
 	const char *key;	/* NULL: all of them */
 	int64_t want;
-	bool retried;		/* only those with the result VM_FAULT_RETRY */
+	bool retried;		/* only those with VM_FAULT_RETRY in the result */
 };
 
-static bool key_is(const char *line, const char *key, int64_t want)
+static bool is_wanted(const struct sum *sum, const char *line)
 {
 	uint64_t value;
 
-	return field(line, key, &value) && (int64_t)value == want;
+	if (sum->key && (!field(line, sum->key, &value) || (int64_t)value != sum->want))
+		return false;
+	return !sum->retried || (field(line, "result", &value) && (value & VM_FAULT_RETRY));
 }
 
 static uint64_t add_up(const struct sum *sum)
@@ -128,9 +130,7 @@ static uint64_t add_up(const struct sum *sum)
 	while (fgets(line, sizeof(line), file)) {
 		if (strstr(line, "Dropped:") && strtoull(strchr(line, ':') + 1, NULL, 10))
 			die("the hist of %s was too small", sum->event);
-		if (*line != '{' || !field(line, "hitcount", &hits) ||
-		    (sum->key && !key_is(line, sum->key, sum->want)) ||
-		    (sum->retried && !key_is(line, "result", VM_FAULT_RETRY)))
+		if (*line != '{' || !field(line, "hitcount", &hits) || !is_wanted(sum, line))
 			continue;
 		if (!field(line, what, &value))
 			die("the hist of %s has no %s: %s", sum->event, what, line);
