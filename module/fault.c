@@ -120,13 +120,11 @@ static void vmlab_fault_drop(struct vmlab_fault *f)
 	vmlab_release_fault_lock(f->vmf);
 	f->vmf = NULL;
 	f->kind = VMLAB_FAULT_RETRY;
-	vmlab_count(f->obj->vm, fault_retry, 1);
 }
 
 static vm_fault_t vmlab_fault_error(struct vmlab_fault *f)
 {
 	f->kind = VMLAB_FAULT_SIGBUS;
-	vmlab_count(f->obj->vm, fault_sigbus, 1);
 	return VM_FAULT_SIGBUS;
 }
 
@@ -252,7 +250,6 @@ static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 	if (ret == VM_FAULT_NOPAGE) {
 		f->kind = VMLAB_FAULT_HOLE;
 		atomic64_inc(&f->obj->nr_faults);
-		vmlab_count(f->obj->vm, fault_hole, 1);
 	}
 	return ret;
 }
@@ -271,7 +268,6 @@ static vm_fault_t vmlab_fault_load_hole(struct vmlab_fault *f)
 	spin_unlock(ptl);
 	f->slot.word |= VMLAB_SLOT_ZERO;
 	f->kind = VMLAB_FAULT_HOLE;
-	vmlab_count(f->obj->vm, fault_hole, 1);
 	vmlab_fault_unlock(f);
 	return VM_FAULT_NOPAGE;
 }
@@ -363,18 +359,17 @@ static void vmlab_fault_map_new(struct vmlab_fault *f, struct vmlab_frame **fram
 	spin_unlock(ptl);
 }
 
-static void vmlab_fault_count_zero(struct vmlab_fault *f, struct vmlab_frame *frame)
+static void vmlab_fault_found_hole(struct vmlab_fault *f, struct vmlab_frame *frame)
 {
 	f->kind = VMLAB_FAULT_ZERO;
 	f->node = vmlab_frame_nid(frame);
-	vmlab_count(f->obj->vm, fault_zero, 1);
 }
 
 static void vmlab_fault_stored(struct vmlab_fault *f, struct vmlab_frame *frame,
 			       unsigned int nr)
 {
 	vmlab_fault_note_run(f, nr);
-	vmlab_fault_count_zero(f, frame);
+	vmlab_fault_found_hole(f, frame);
 	f->slot.word = vmlab_frame_word(frame);
 	f->slot.events |= VMLAB_EVENT_FAULT;
 }
@@ -457,7 +452,7 @@ static bool vmlab_fault_store_plain(struct vmlab_fault *f)
 	WRITE_ONCE(leaf->seq_run, 1);
 	WRITE_ONCE(leaf->seq_next, index + 1);
 	vmlab_hole_fill(leaf, index, frame);
-	vmlab_fault_count_zero(f, frame);
+	vmlab_fault_found_hole(f, frame);
 	done = true;
 out:
 	rcu_read_unlock();
@@ -613,17 +608,14 @@ static void vmlab_fault_around_store(struct vmlab_fault *f, bool reuse)
 	}
 }
 
-static void vmlab_fault_count_present(struct vmlab_fault *f, bool reuse)
+static void vmlab_fault_found_present(struct vmlab_fault *f, bool reuse)
 {
 	if (f->kind != VMLAB_FAULT_NONE)
 		return;
-	f->kind = f->mkwrite ? VMLAB_FAULT_MKWRITE : VMLAB_FAULT_MINOR;
 	if (!f->mkwrite)
-		vmlab_count(f->obj->vm, fault_minor, 1);
-	else if (reuse)
-		vmlab_count(f->obj->vm, fault_cow_reuse, 1);
+		f->kind = VMLAB_FAULT_MINOR;
 	else
-		vmlab_count(f->obj->vm, fault_mkwrite, 1);
+		f->kind = reuse ? VMLAB_FAULT_REUSE : VMLAB_FAULT_MKWRITE;
 }
 
 /* leaf->lock held.  False: the PTE maps what this slot never named. */
@@ -670,7 +662,7 @@ static vm_fault_t vmlab_fault_map(struct vmlab_fault *f, bool reuse)
 		vmlab_fault_around(f);
 	else if (write)
 		vmlab_fault_around_store(f, reuse);
-	vmlab_fault_count_present(f, reuse);
+	vmlab_fault_found_present(f, reuse);
 	f->node = vmlab_frame_nid(frame);
 	f->slot.events |= VMLAB_EVENT_FAULT;
 	vmlab_slot_map_end(&f->slot);
@@ -687,7 +679,6 @@ static vm_fault_t vmlab_fault_copy(struct vmlab_fault *f)
 		return vmlab_fault_get_frame(f);
 	}
 	f->kind = VMLAB_FAULT_COW;
-	vmlab_count(f->obj->vm, fault_cow_copy, 1);
 	ahead = vmlab_fault_ahead_window(f);
 	if (ahead && vmlab_pool_has_plenty(vmlab_frame_pool(vmlab_word_frame(f->slot.word)), ahead))
 		f->ahead = vmlab_cow_copy_ahead(f->obj, &f->slot, ahead);
@@ -741,7 +732,6 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 	window = vmlab_swapin_window(f->obj, &f->slot, f->vmf->vma);
 	in = vmlab_swapin_start(f->obj, &f->slot, &f->spare, window);
 	f->kind = VMLAB_FAULT_SWAP;
-	vmlab_count(f->obj->vm, fault_swap, 1);
 	if (!vmlab_fault_may_drop(f)) {
 		if (!vmlab_swapin_finish(f->obj, in, &f->slot))
 			return vmlab_fault_present(f);
@@ -750,6 +740,7 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 	}
 	vmlab_fault_drop(f);
 	f->kind = VMLAB_FAULT_SWAP;
+	vmlab_count(f->obj->vm, fault_retry, 1);
 	/* An error shows itself again, and for good, when the fault comes back. */
 	vmlab_swapin_finish(f->obj, in, &f->slot);
 	vmlab_fault_unlock(f);
@@ -783,6 +774,39 @@ static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
 	return f->write ? vmlab_fault_store_hole(f) : vmlab_fault_load_hole(f);
 }
 
+/* Once for each fault, by what it was in the end: as fault_exit tells it. */
+static void vmlab_fault_count(struct vmlab *vm, int kind)
+{
+	static const u8 stats[] = {
+		[VMLAB_FAULT_ZERO]	= VMLAB_fault_zero,
+		[VMLAB_FAULT_HOLE]	= VMLAB_fault_hole,
+		[VMLAB_FAULT_MINOR]	= VMLAB_fault_minor,
+		[VMLAB_FAULT_MKWRITE]	= VMLAB_fault_mkwrite,
+		[VMLAB_FAULT_COW]	= VMLAB_fault_cow_copy,
+		[VMLAB_FAULT_REUSE]	= VMLAB_fault_cow_reuse,
+		[VMLAB_FAULT_SWAP]	= VMLAB_fault_swap,
+		[VMLAB_FAULT_RETRY]	= VMLAB_fault_retry,
+		[VMLAB_FAULT_SIGBUS]	= VMLAB_fault_sigbus,
+	};
+
+	BUILD_BUG_ON(VMLAB_NR_STATS > U8_MAX);
+	if (kind != VMLAB_FAULT_NONE)
+		this_cpu_inc(vm->stats->count[stats[kind]]);
+}
+
+/* A fork had no memory for this mapping: see region.c. */
+static noinline vm_fault_t vmlab_fault_broken(struct vm_fault *vmf)
+{
+	struct vmlab_object *file_obj = vmf->vma->vm_file->private_data;
+	unsigned long addr = vmf->address & PAGE_MASK;
+
+	trace_fault_enter(0, addr, vmf->pgoff, vmf->flags & FAULT_FLAG_WRITE);
+	vmlab_fault_count(file_obj->vm, VMLAB_FAULT_SIGBUS);
+	trace_fault_exit(0, addr, vmf->pgoff, VMLAB_FAULT_SIGBUS, NUMA_NO_NODE,
+			 (__force unsigned int)VM_FAULT_SIGBUS);
+	return VM_FAULT_SIGBUS;
+}
+
 static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 {
 	struct vmlab_region *region = vmf->vma->vm_private_data;
@@ -800,9 +824,8 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 	vm_fault_t ret;
 	u64 id;
 
-	/* A fork had no memory for it: see region.c. */
 	if (unlikely(!f.obj))
-		return VM_FAULT_SIGBUS;
+		return vmlab_fault_broken(vmf);
 	id = f.obj->id;
 	trace_fault_enter(id, f.addr, f.pgoff, f.write);
 	/* Not percpu_down_read() at once: it looks for something better to do first. */
@@ -826,6 +849,7 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 	vmlab_fault_put_spare(&f);
 out:
 	percpu_up_read(&f.obj->vm->activity);
+	vmlab_fault_count(f.obj->vm, f.kind);
 	trace_fault_exit(id, f.addr, f.pgoff, f.kind, f.node, (__force unsigned int)ret);
 	if (f.file) {
 		vmlab_region_put(f.region);

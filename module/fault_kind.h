@@ -16,6 +16,7 @@
  * @VMLAB_FAULT_MINOR:	 the page was resident
  * @VMLAB_FAULT_MKWRITE: a read-only PTE of a resident page was made writable
  * @VMLAB_FAULT_COW:	 a store to a shared page got a copy of it
+ * @VMLAB_FAULT_REUSE:	 a store to a page once shared found it its own
  * @VMLAB_FAULT_SWAP:	 the page had to be read from swap
  * @VMLAB_FAULT_RETRY:	 the fault lock was dropped to wait
  * @VMLAB_FAULT_SIGBUS:	 there is no page to be had
@@ -27,6 +28,7 @@ enum vmlab_fault_kind {
 	VMLAB_FAULT_MINOR,
 	VMLAB_FAULT_MKWRITE,
 	VMLAB_FAULT_COW,
+	VMLAB_FAULT_REUSE,
 	VMLAB_FAULT_SWAP,
 	VMLAB_FAULT_RETRY,
 	VMLAB_FAULT_SIGBUS,

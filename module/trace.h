@@ -26,6 +26,7 @@ TRACE_DEFINE_ENUM(VMLAB_FAULT_HOLE);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_MINOR);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_MKWRITE);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_COW);
+TRACE_DEFINE_ENUM(VMLAB_FAULT_REUSE);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_SWAP);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_RETRY);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_SIGBUS);
@@ -60,7 +61,8 @@ TRACE_EVENT(fault_enter,
 
 /*
  * It ends, in the same task: what it was, where its frame is (node -1: there is
- * none) and the VM_FAULT_* bits that the kernel was given.
+ * none) and the VM_FAULT_* bits that the kernel was given.  Object 0: a fork had no
+ * memory for one.
  */
 TRACE_EVENT(fault_exit,
 
@@ -96,6 +98,7 @@ TRACE_EVENT(fault_exit,
 				   { VMLAB_FAULT_MINOR, "minor" },
 				   { VMLAB_FAULT_MKWRITE, "mkwrite" },
 				   { VMLAB_FAULT_COW, "cow" },
+				   { VMLAB_FAULT_REUSE, "reuse" },
 				   { VMLAB_FAULT_SWAP, "swap" },
 				   { VMLAB_FAULT_RETRY, "retry" },
 				   { VMLAB_FAULT_SIGBUS, "sigbus" }),

@@ -251,6 +251,14 @@ static int inside_advise(void)
 	CHECK(!mprotect(at, 32 * PAGE, PROT_READ));
 	CHECK_ERRNO(madvise(at, 32 * PAGE, MADV_POPULATE_WRITE), EINVAL);
 	CHECK(!mlock(at + 100, 3 * PAGE) && !munlock(at, 4 * PAGE));
+	/* Kernels differ in whether they look behind a hole: as this one does. */
+	CHECK(!munmap(at + 8 * PAGE, PAGE));
+	ordinary = (char *)syscall(SYS_mmap, NULL, 24 * PAGE, PROT_READ, ANON, -1, 0);
+	CHECK(ordinary != MAP_FAILED && !syscall(SYS_munmap, ordinary, PAGE));
+	CHECK(syscall(SYS_madvise, ordinary, 24 * PAGE, MADV_POPULATE_WRITE) == -1);
+	i = errno;
+	CHECK_ERRNO(madvise(at + 8 * PAGE, 24 * PAGE, MADV_POPULATE_WRITE), i);
+	CHECK(!syscall(SYS_munmap, ordinary, 24 * PAGE));
 
 	at = map(8);
 	pages_fill(at, 5, 0, 8, 1);

@@ -7,6 +7,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -170,4 +171,89 @@ CONTRACT(forked_pieces, "fork() calls ->open once for each piece of a mapping th
 	run_child(has_none, &f);
 	EQUAL(5, events(f.fd).open_fork);
 	EQUAL(5, events(f.fd).close);
+}
+
+static int has_no_mapping(void *arg)
+{
+	struct family *family = arg;
+
+	EQUAL(1, vmas(family->fd, 0, 16));	/* the parent's */
+	FAILS(ENOMEM, msync(family->map, PAGE, MS_ASYNC));
+	return 0;
+}
+
+CONTRACT(dontfork, "a VMA with MADV_DONTFORK is not forked, and ->open is not called for it",
+	 "the child would get a copy that it can never reach, and that nobody gives back")
+{
+	struct family f = family(0);
+
+	EQUAL(0, madvise(f.map, 16 * PAGE, MADV_DONTFORK));
+	reset(f.fd);
+	run_child(has_no_mapping, &f);
+	EQUAL(1, events(f.fd).open_fork);	/* the rest of it */
+	EQUAL(PAGES, present_ptes(f.fd, f.map, PAGES));
+	EQUAL(0, madvise(f.map, 16 * PAGE, MADV_DOFORK));
+	reset(f.fd);
+	run_child(do_nothing, NULL);
+	EQUAL(2, events(f.fd).open_fork);
+}
+
+CONTRACT(protected_none, "write-protection survives mprotect(PROT_NONE) and back",
+	 "a store to a page that was forked while nobody could touch it would show in the child")
+{
+	struct family f = family(CT_WPROTECT_FORK);
+	int i;
+
+	setup(f.fd, CT_WPROTECT_FORK);
+	EQUAL(0, mprotect(f.map, PAGES * PAGE, PROT_NONE));
+	child_ok(child_start(do_nothing, NULL));
+	EQUAL(0, mprotect(f.map, PAGES * PAGE, PROT_READ | PROT_WRITE));
+	for (i = 0; i < PAGES; i++) {
+		REQUIRE(!(look(f.fd, f.map + i * PAGE).flags & CT_WRITE));
+		reset(f.fd);
+		f.map[i * PAGE] = 1;
+		EQUAL(1, events(f.fd).mkwrite);
+	}
+}
+
+static void overcommit(const char *mode)
+{
+	int fd = open("/proc/sys/vm/overcommit_memory", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, mode, strlen(mode)) != (ssize_t)strlen(mode))
+		note("overcommit_memory cannot be set: errno %d", errno);
+	close(fd);
+}
+
+CONTRACT(failed_fork, "a fork that fails half way calls ->close for each ->open of it",
+	 "the child's object would stay for ever, and share what the parent stores to")
+{
+	/* Lower than where mappings are put by themselves: a fork begins with these. */
+	char *low = (char *)0x100000000000;
+	int fd = object(0);
+	size_t bytes;
+	pid_t pid;
+
+	REQUIRE(mmap(low, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
+		     fd, 0) == low);
+	REQUIRE(mmap(low + MIB, PAGES * PAGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_FIXED_NOREPLACE, fd, 0) == low + MIB);
+	/* So much that the kernel may promise it once, but not twice. */
+	bytes = atol(word_after("/proc/meminfo", "CommitLimit:"));
+	bytes = (bytes - atol(word_after("/proc/meminfo", "Committed_AS:"))) * 1024 / 3 * 2;
+	REQUIRE(mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+		MAP_FAILED);
+	reset(fd);
+	overcommit("2");
+	pid = fork();
+	if (!pid)
+		_exit(0);
+	overcommit("0");
+	if (pid > 0) {
+		child_ok(pid);
+		SKIP("the fork did not fail");
+	}
+	EQUAL(2, events(fd).open_fork);
+	EQUAL(2, events(fd).close);
+	EQUAL(2, vmas(fd, 0, PAGES));
 }

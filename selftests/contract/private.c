@@ -267,3 +267,53 @@ CONTRACT(no_merging, "pieces of a mapping never merge again",
 	EQUAL(0, munmap(map, PAGES * PAGE));
 	EQUAL(3, events(fd).close);
 }
+
+/* The VmFlags of a mapping, or NULL. */
+static const char *smaps_flags(const char *start)
+{
+	static char line[512];
+	FILE *file = fopen("/proc/self/smaps", "r");
+	bool inside = false, found = false;
+
+	while (file && !found && fgets(line, sizeof(line), file)) {
+		inside = inside || !strncmp(line, start, strlen(start));
+		found = inside && !strncmp(line, "VmFlags:", 8);
+	}
+	if (file)
+		fclose(file);
+	return found ? line : NULL;
+}
+
+CONTRACT(not_mergeable, "KSM takes no such mapping, whatever the program advises",
+	 "pages of vmlab would be exchanged for pages that it does not own")
+{
+	int fd = object(0);
+	char *map = private_map(fd, 0, PAGES), start[32];
+	const char *flags;
+
+	map[0] = 1;
+	/* Advice that is ignored, or that a kernel without KSM refuses. */
+	madvise(map, PAGES * PAGE, MADV_MERGEABLE);
+	snprintf(start, sizeof(start), "%lx-%lx ", (unsigned long)map,
+		 (unsigned long)map + PAGES * PAGE);
+	flags = smaps_flags(start);
+	REQUIRE(flags && strstr(flags, " pf ") && !strstr(flags, " mg "));
+}
+
+CONTRACT(clear_refs, "/proc/PID/clear_refs leaves the PTEs of such a mapping alone",
+	 "pages in use would look unused to CLOCK, and PTEs be written without vmlab's locks")
+{
+	int fd = object(0), clear = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+	char *map = private_map(fd, 0, PAGES);
+	unsigned int before;
+
+	REQUIRE(clear >= 0);
+	set_ptes(fd, map, 1, CT_YOUNG | CT_DIRTY | CT_WRITE);
+	before = look(fd, map).flags;
+	/* Accessed bits of all; of file mappings; soft-dirty bits, by write-protection. */
+	EQUAL(1, write(clear, "1", 1));
+	EQUAL(1, write(clear, "3", 1));
+	if (write(clear, "4", 1) != 1)
+		note("this kernel tracks no soft-dirty pages");
+	EQUAL(before, look(fd, map).flags);
+}

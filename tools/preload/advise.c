@@ -118,8 +118,31 @@ static long advise_ours(const struct segment *segment, int advice)
 }
 
 /*
+ * Populating ends at a hole from 6.9 on; older kernels go on behind it, where another
+ * error may come.  Asked once, of a hole before a page that cannot be populated.  (What
+ * another thread maps into that very hole meanwhile could only make the errno another.)
+ */
+static bool populating_goes_on(void)
+{
+	static int goes_on = -1;
+	int known = __atomic_load_n(&goes_on, __ATOMIC_RELAXED);
+	long pages;
+
+	if (known >= 0)
+		return known;
+	pages = sys_mmap(0, 2 * PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (sys_failed(pages))
+		return false;
+	sys_munmap(pages, PAGE_BYTES);
+	known = sys_madvise(pages, 2 * PAGE_BYTES, MADV_POPULATE_READ) != -ENOMEM;
+	sys_munmap(pages + PAGE_BYTES, PAGE_BYTES);
+	__atomic_store_n(&goes_on, known, __ATOMIC_RELAXED);
+	return known;
+}
+
+/*
  * The kernel goes on behind a hole and says ENOMEM in the end; any other error ends
- * the call, and populating ends at a hole too.
+ * the call.
  */
 static long advise(uint64_t start, uint64_t length, int advice)
 {
@@ -137,7 +160,8 @@ static long advise(uint64_t start, uint64_t length, int advice)
 
 		result = segment.ours ? advise_ours(&segment, advice) :
 					sys_madvise(start, bytes, advice);
-		if (result && (result != -ENOMEM || populates))
+		if (result && (result != -ENOMEM ||
+			       (populates && (segment.ours || !populating_goes_on()))))
 			return result;
 		hole = hole || result;
 		start = segment.end;
