@@ -66,11 +66,20 @@ struct vmlab_oom_row {
 	bool			exempt;
 };
 
-/* Rows grow between the collecting passes, never within one: i_mmap is held. */
+/**
+ * struct vmlab_oom_table - the rows that are collected
+ * @rows:	by lineage; within one in any order, and with duplicates at first
+ * @nr:		how many
+ * @room:	for how many.  That grows between the collecting passes, never within one:
+ *		i_mmap is held
+ * @from:	the first of the lineage that is collected now
+ * @full:	this pass has found more than there is room for
+ */
 struct vmlab_oom_table {
 	struct vmlab_oom_row	*rows;
 	unsigned int		nr;
 	unsigned int		room;
+	unsigned int		from;
 	bool			full;
 };
 
@@ -109,9 +118,32 @@ static void vmlab_oom_row_put(struct vmlab_oom_row *row)
 /* Drops the rows from @from on. */
 static void vmlab_oom_truncate(struct vmlab_oom_table *table, unsigned int from)
 {
-	while (table->nr > from)
+	while (table->nr > from) {
 		vmlab_oom_row_put(&table->rows[--table->nr]);
+		cond_resched();
+	}
 	table->full = false;
+}
+
+/*
+ * Sorts the rows of the lineage by object and address space, and drops duplicates: the
+ * references of those are never the last ones.
+ */
+static void vmlab_oom_dedup(struct vmlab_oom_table *table)
+{
+	unsigned int i, nr = table->from;
+
+	sort(table->rows + nr, table->nr - nr, sizeof(*table->rows), vmlab_oom_by_object, NULL);
+	for (i = nr; i < table->nr; i++) {
+		struct vmlab_oom_row row = table->rows[i];
+
+		if (nr > table->from && !vmlab_oom_by_object(&table->rows[nr - 1], &row))
+			vmlab_oom_row_put(&row);
+		else
+			table->rows[nr++] = row;
+		cond_resched();
+	}
+	table->nr = nr;
 }
 
 static bool vmlab_oom_grow(struct vmlab *vm, struct vmlab_oom_table *table)
@@ -119,6 +151,9 @@ static bool vmlab_oom_grow(struct vmlab *vm, struct vmlab_oom_table *table)
 	unsigned int room = table->room ? table->room * 2 : VMLAB_OOM_FIRST_ROWS;
 	struct vmlab_oom_row *rows;
 
+	/* kvmalloc() warns of more. */
+	if (room > INT_MAX / sizeof(*rows))
+		return false;
 	rows = vmlab_should_fail(vm, VMLAB_INJECT_oom) ? NULL :
 	       kvcalloc(room, sizeof(*rows), GFP_KERNEL);
 	if (!rows)
@@ -131,20 +166,33 @@ static bool vmlab_oom_grow(struct vmlab *vm, struct vmlab_oom_table *table)
 	return true;
 }
 
+/*
+ * One more row fits.  There are as many VMAs as programs like, and forks mix those of
+ * all processes: what counts is {object, mm}.  Fewer than half must be left, lest they
+ * be sorted for every few VMAs.
+ */
+static bool vmlab_oom_has_room(struct vmlab_oom_table *table)
+{
+	if (table->nr < table->room)
+		return true;
+	vmlab_oom_dedup(table);
+	return table->nr - table->from < (table->room - table->from) / 2;
+}
+
 /* i_mmap_rwsem held: the VMA, so its region and its mm, stay. */
 static void vmlab_oom_add_vma(struct vm_area_struct *vma, void *arg)
 {
-	struct vmlab_region *region = vma->vm_private_data;
+	struct vmlab_region *region = READ_ONCE(vma->vm_private_data);
 	struct vmlab_oom_table *table = arg;
 	struct vmlab_oom_row *row;
 
 	if (!region || !region->object || table->full)
 		return;
 	/* The pieces of a split mapping mostly follow each other. */
-	row = table->nr ? &table->rows[table->nr - 1] : NULL;
+	row = table->nr > table->from ? &table->rows[table->nr - 1] : NULL;
 	if (row && row->mm == vma->vm_mm && row->obj == region->object)
 		return;
-	if (table->nr == table->room) {
+	if (!vmlab_oom_has_room(table)) {
 		table->full = true;
 		return;
 	}
@@ -154,36 +202,31 @@ static void vmlab_oom_add_vma(struct vm_area_struct *vma, void *arg)
 	vmlab_object_get(row->obj);
 }
 
-/* Turns {mm, object} of one lineage, from @from on, into {mm, pages}. */
-static void vmlab_oom_count_pages(struct vmlab_oom_table *table, unsigned int from)
+/* Turns {mm, object} of the lineage into {mm, pages}. */
+static void vmlab_oom_count_pages(struct vmlab_oom_table *table)
 {
 	struct vmlab_object *seen = NULL;
 	struct vmlab_usage usage = {};
-	unsigned int i, nr = from;
+	unsigned int i;
 
-	sort(table->rows + from, table->nr - from, sizeof(*table->rows),
-	     vmlab_oom_by_object, NULL);
-	for (i = from; i < table->nr; i++) {
-		struct vmlab_oom_row row = table->rows[i];
+	vmlab_oom_dedup(table);
+	for (i = table->from; i < table->nr; i++) {
+		struct vmlab_oom_row *row = &table->rows[i];
 
-		if (row.obj == seen && table->rows[nr - 1].mm == row.mm) {
-			vmlab_oom_row_put(&row);
-			continue;
-		}
-		if (row.obj != seen) {
-			seen = row.obj;
+		if (row->obj != seen) {
+			seen = row->obj;
 			percpu_down_read(&seen->vm->activity);
 			vmlab_object_usage(seen, &usage);
 			percpu_up_read(&seen->vm->activity);
 		}
-		row.pages = usage.resident + usage.leaves;
-		table->rows[nr++] = row;
+		row->pages = usage.resident + usage.leaves;
+		cond_resched();
 	}
-	table->nr = nr;
 	/* Not before: @seen is compared by its address above. */
-	for (i = from; i < table->nr; i++) {
+	for (i = table->from; i < table->nr; i++) {
 		vmlab_object_put(table->rows[i].obj);
 		table->rows[i].obj = NULL;
+		cond_resched();
 	}
 }
 
@@ -202,6 +245,7 @@ static void vmlab_oom_merge(struct vmlab_oom_table *table)
 			continue;
 		}
 		table->rows[nr++] = row;
+		cond_resched();
 	}
 	table->nr = nr;
 }
@@ -213,19 +257,18 @@ static int vmlab_oom_collect(struct vmlab *vm, struct vmlab_oom_table *table)
 	u64 id;
 
 	for (id = 0; (lineage = vmlab_lineage_next(vm, &id)); id++) {
-		unsigned int from = table->nr;
-
+		table->from = table->nr;
 		for (;;) {
 			vmlab_rmap_for_each_vma(lineage, vmlab_oom_add_vma, table);
 			if (!table->full)
 				break;
-			vmlab_oom_truncate(table, from);
+			vmlab_oom_truncate(table, table->from);
 			if (!vmlab_oom_grow(vm, table)) {
 				vmlab_lineage_put(lineage);
 				return -ENOMEM;
 			}
 		}
-		vmlab_oom_count_pages(table, from);
+		vmlab_oom_count_pages(table);
 		vmlab_lineage_put(lineage);
 		cond_resched();
 	}

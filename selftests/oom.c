@@ -255,6 +255,53 @@ TEST_F_TIMEOUT(oom, several_at_once, 90)
 	EXPECT_GE(fine, 1);
 }
 
+#define PIECES 2000
+#define COPIES 8
+
+static int map_and_wait(void *arg)
+{
+	struct task *task = arg;
+	char byte;
+
+	CHECK(write(task->ready[1], "", 1) == 1);
+	CHECK(read(task->go[0], &byte, 1) == 1);
+	return 0;
+}
+
+/* The table to choose from has a row for a process and an object, not one for each mapping. */
+TEST_F_TIMEOUT(oom, thousands_of_mappings, 90)
+{
+	struct task large = { .pages = 2 * self->total };
+	struct task task = { .ready = self->ready, .go = self->go };
+	int fd = object_open(), i;
+	uint64_t kills = counter("oom_kill");
+	char *maps[PIECES], byte;
+	pid_t pids[COPIES];
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(0, object_write_pages(fd, TAG, 0, 8, 1));
+	for (i = 0; i < PIECES; i++)
+		maps[i] = object_map(fd, 2 * i, 1);
+	/* The copies' mappings lie between each other's in the order that they are met. */
+	for (i = 0; i < COPIES; i++) {
+		pids[i] = child_start(map_and_wait, &task);
+		ASSERT_EQ(1, read(self->ready[0], &byte, 1));
+	}
+	ASSERT_EQ(0, inject("oom", "nth 1000000"));
+	EXPECT_EQ(BY_SIGNAL(SIGKILL), child_run(grow, &large));
+	EXPECT_EQ(kills + 1, counter("oom_kill"));
+	/* It began with room for more than that, and never grew. */
+	EXPECT_EQ(1, inject_seen("oom"));
+	inject_off();
+	for (i = 0; i < COPIES; i++)
+		ASSERT_EQ(1, write(self->go[1], "", 1));
+	for (i = 0; i < COPIES; i++)
+		EXPECT_EQ(0, child_wait(pids[i]));
+	for (i = 0; i < PIECES; i++)
+		munmap(maps[i], PAGE);
+	close(fd);
+}
+
 TEST_F(oom, bad_policies)
 {
 	char text[64];
