@@ -33,6 +33,7 @@
  * struct vmlab_oom - the victim of an instance
  * @lock:	one choice at a time; all that follows
  * @victim:	killed (or dying by itself) and not yet gone, with a reference
+ * @nr_ends:	how often the wait for one ended well: there were frames, or it was gone
  * @hung:	the last wait timed out: those who are dying already are passed
  *		over until somebody is gone
  * @ratelimit:	of the tables in the log
@@ -40,6 +41,7 @@
 struct vmlab_oom {
 	struct mutex		lock;		/* the rest of the structure */
 	struct task_struct	*victim;
+	unsigned long		nr_ends;
 	bool			hung;
 	struct ratelimit_state	ratelimit;
 };
@@ -473,6 +475,13 @@ static unsigned long vmlab_oom_free_frames(struct vmlab *vm, int nid)
 	return nr;
 }
 
+static int vmlab_oom_wait_ended(struct vmlab_oom *oom)
+{
+	oom->hung = false;
+	WRITE_ONCE(oom->nr_ends, oom->nr_ends + 1);
+	return 0;
+}
+
 /*
  * oom->lock held.  Waits for the victim (or, without one, for those who are on
  * their way out) or for free frames, whichever comes first.
@@ -483,14 +492,11 @@ static int vmlab_oom_wait(struct vmlab *vm, int nid, unsigned long before)
 	struct vmlab_oom *oom = vm->oom;
 
 	while (!fatal_signal_pending(current)) {
-		if (vmlab_oom_free_frames(vm, nid) > before) {
-			oom->hung = false;
-			return 0;
-		}
+		if (vmlab_oom_free_frames(vm, nid) > before)
+			return vmlab_oom_wait_ended(oom);
 		if (oom->victim && vmlab_oom_is_gone(oom->victim)) {
 			vmlab_oom_forget(oom);
-			oom->hung = false;
-			return 0;
+			return vmlab_oom_wait_ended(oom);
 		}
 		if (time_after(jiffies, deadline)) {
 			/* It hangs in the kernel: let the next choice pass it over. */
@@ -503,14 +509,16 @@ static int vmlab_oom_wait(struct vmlab *vm, int nid, unsigned long before)
 	return -EINTR;
 }
 
-static int vmlab_oom_kill_and_wait(struct vmlab *vm, int nid, unsigned long before)
+static int vmlab_oom_kill_and_wait(struct vmlab *vm, int nid, unsigned long before,
+				   unsigned long ends)
 {
 	struct vmlab_oom *oom = vm->oom;
 	int err = 0;
 
 	if (mutex_lock_killable(&oom->lock))
 		return -EINTR;
-	if (vmlab_oom_free_frames(vm, nid) > before)
+	/* What a small victim had may all be in caches, or in the hands of one waiter. */
+	if (oom->nr_ends != ends || vmlab_oom_free_frames(vm, nid) > before)
 		goto unlock;
 	if (!oom->victim)
 		err = vmlab_oom_choose(vm, nid);
@@ -522,9 +530,23 @@ unlock:
 }
 
 /**
+ * vmlab_oom_ends() - how often somebody has ceased to wait for a victim
+ * @vm: the instance
+ *
+ * Return: the number for vmlab_oom(): read before the allocation is tried and free frames
+ * are fetched from the CPUs' caches for the last time.
+ */
+unsigned long vmlab_oom_ends(struct vmlab *vm)
+{
+	return READ_ONCE(vm->oom->nr_ends);
+}
+
+/**
  * vmlab_oom() - an allocation found nothing free and nothing to reclaim
  * @vm: the instance
  * @nid: the node that the allocation was for
+ * @ends: what vmlab_oom_ends() said: if it is not true any more, a victim has gone since,
+ *	and nobody is killed before that was of no use
  *
  * Kills the largest user of the pool, if the policy says so and nobody is dying
  * already, and waits until that has freed something, 10 seconds at most.
@@ -537,7 +559,7 @@ unlock:
  * Return: 0: try again; -EINTR: the caller is being killed itself; -ENOMEM: there
  * is nobody to kill, or the policy is to fail.
  */
-int vmlab_oom(struct vmlab *vm, int nid)
+int vmlab_oom(struct vmlab *vm, int nid, unsigned long ends)
 {
 	unsigned long before = vmlab_oom_free_frames(vm, nid);
 	int err = -ENOMEM;
@@ -546,7 +568,7 @@ int vmlab_oom(struct vmlab *vm, int nid)
 		return -EINTR;
 	if (READ_ONCE(vm->oom_policy) == VMLAB_OOM_KILL) {
 		percpu_up_read(&vm->activity);
-		err = vmlab_oom_kill_and_wait(vm, nid, before);
+		err = vmlab_oom_kill_and_wait(vm, nid, before, ends);
 		percpu_down_read(&vm->activity);
 	}
 	if (err == -ENOMEM) {

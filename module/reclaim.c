@@ -498,7 +498,7 @@ static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained,
  * for write.
  */
 static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
-			     unsigned long *until)
+			     unsigned long ends, unsigned long *until)
 {
 	if (READ_ONCE(vm->shrinking) && !vmlab_waited_enough(until)) {
 		vmlab_wait_inactive(vm);
@@ -506,7 +506,7 @@ static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
 	}
 	/* Who was killed frees what he has step by step: worth a wait of its own. */
 	*until = 0;
-	return flags & VMLAB_ALLOC_NO_OOM ? -ENOMEM : vmlab_oom(vm, nid);
+	return flags & VMLAB_ALLOC_NO_OOM ? -ENOMEM : vmlab_oom(vm, nid, ends);
 }
 
 /**
@@ -548,7 +548,7 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 {
 	struct vmlab *vm = lineage->vm;
 	struct vmlab_pool *wanted = vmlab_numa_pool(vm, nid);
-	unsigned long until = 0;
+	unsigned long until = 0, ends = 0;
 	unsigned int idle = 0;
 	bool drained = false;
 	long evicted;
@@ -557,6 +557,8 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 	if (!wanted)
 		return -ENOMEM;
 	for (;;) {
+		if (!drained)
+			ends = vmlab_oom_ends(vm);
 		err = vmlab_charge_wait(lineage);
 		if (err)
 			return err;
@@ -572,7 +574,7 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 			continue;
 		if (vmlab_worth_a_retry(vm, evicted, &drained, &idle, &until))
 			continue;
-		err = vmlab_last_resort(vm, nid, flags, &until);
+		err = vmlab_last_resort(vm, nid, flags, ends, &until);
 		if (err)
 			return err;
 		drained = false;

@@ -925,7 +925,8 @@ void vmlab_swapin_touch(struct vmlab_slot *slot);
 /* oom.c */
 int vmlab_oom_init(struct vmlab *vm);
 void vmlab_oom_exit(struct vmlab *vm);
-int vmlab_oom(struct vmlab *vm, int nid);
+unsigned long vmlab_oom_ends(struct vmlab *vm);
+int vmlab_oom(struct vmlab *vm, int nid, unsigned long ends);
 
 /* numa.c */
 int vmlab_numa_init_fallback(struct vmlab_pool *pool);

@@ -9,6 +9,7 @@
 #include "kselftest_harness.h"
 #include "vmlab_test.h"
 
+#include <pthread.h>
 #include <signal.h>
 
 #define TAG 0x00f
@@ -253,6 +254,77 @@ TEST_F_TIMEOUT(oom, several_at_once, 90)
 	}
 	EXPECT_EQ(4, killed + fine);
 	EXPECT_GE(fine, 1);
+}
+
+#define STORERS 8
+#define HOLE_EVERY 64
+
+struct storer {
+	pthread_barrier_t *start;
+	char *at;
+};
+
+static void *store_once(void *arg)
+{
+	struct storer *storer = arg;
+
+	pthread_barrier_wait(storer->start);
+	*(volatile char *)storer->at = 1;
+	return NULL;
+}
+
+/* Takes all there is, but for holes; then threads fill some of those at once. */
+static int fill_and_store_at_once(void *arg)
+{
+	struct task *task = arg;
+	struct storer storers[STORERS];
+	pthread_t threads[STORERS];
+	pthread_barrier_t start;
+	int fd = object_open(), i;
+	size_t page;
+	char *map;
+
+	CHECK(fd >= 0);
+	set_score(-1000);
+	map = object_map(fd, 0, task->pages);
+	CHECK(!madvise(map, task->pages * PAGE, MADV_RANDOM));
+	for (page = 0; page < task->pages; page++)
+		if (page % HOLE_EVERY && try_store(map + page * PAGE, 1))
+			break;
+	CHECK(page < task->pages && page / HOLE_EVERY >= STORERS);
+	CHECK(!debugfs_write("oom", "kill\n"));
+	CHECK(!pthread_barrier_init(&start, NULL, STORERS));
+	for (i = 0; i < STORERS; i++) {
+		storers[i] = (struct storer){ &start, map + i * HOLE_EVERY * PAGE };
+		CHECK(!pthread_create(&threads[i], NULL, store_once, &storers[i]));
+	}
+	for (i = 0; i < STORERS; i++)
+		CHECK(!pthread_join(threads[i], NULL));
+	return 0;
+}
+
+/* One victim has enough for all who wait, though it all is in one CPU's cache: one goes. */
+TEST_F_TIMEOUT(oom, no_more_than_needed, 60)
+{
+	struct task small = { .pages = 2 * STORERS }, large = { .pages = 2 * self->total };
+	uint64_t kills = counter("oom_kill");
+	int i, killed = 0;
+	pid_t pids[12];
+
+	for (i = 0; i < 12; i++)
+		pids[i] = start_small(self, &small);
+	ASSERT_EQ(0, debugfs_write("oom", "sigbus\n"));
+	EXPECT_EQ(0, child_run(fill_and_store_at_once, &large));
+	EXPECT_EQ(kills + 1, counter("oom_kill"));
+	for (i = 0; i < 12; i++)
+		ASSERT_EQ(1, write(self->go[1], "", 1));
+	for (i = 0; i < 12; i++) {
+		int status = child_wait(pids[i]);
+
+		EXPECT_TRUE(!status || status == BY_SIGNAL(SIGKILL)) TH_LOG("%d", status);
+		killed += status != 0;
+	}
+	EXPECT_EQ(1, killed);
 }
 
 #define PIECES 2000
