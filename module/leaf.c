@@ -322,7 +322,8 @@ static void vmlab_leaf_inherit_run(struct vmlab_object *obj, struct vmlab_leaf *
  * @flags: VMLAB_ALLOC_NO_OOM or 0
  *
  * Context: may sleep and reclaim; no slot locked.
- * Return: 0 (also when it has one already), -ENOMEM, or -EINTR on a fatal signal.
+ * Return: 0 (also when it has one already); -ENOMEM: the machine has no memory; -ENOSPC
+ * as vmlab_frame_get(); -EINTR on a fatal signal.
  */
 int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 {

@@ -556,13 +556,13 @@ unsigned long vmlab_oom_ends(struct vmlab *vm)
  * to write it keeps readers out, and the victim is one of them when it gives
  * back its pages.  So what the caller found out about leaves and slots is stale
  * afterwards, and it must hold no frame that is in flight.
- * Return: 0: try again; -EINTR: the caller is being killed itself; -ENOMEM: there
+ * Return: 0: try again; -EINTR: the caller is being killed itself; -ENOSPC: there
  * is nobody to kill, or the policy is to fail.
  */
 int vmlab_oom(struct vmlab *vm, int nid, unsigned long ends)
 {
 	unsigned long before = vmlab_oom_free_frames(vm, nid);
-	int err = -ENOMEM;
+	int err = -ENOSPC;
 
 	if (fatal_signal_pending(current))
 		return -EINTR;
@@ -571,7 +571,10 @@ int vmlab_oom(struct vmlab *vm, int nid, unsigned long ends)
 		err = vmlab_oom_kill_and_wait(vm, nid, before, ends);
 		percpu_down_read(&vm->activity);
 	}
-	if (err == -ENOMEM) {
+	/* Also when there was no memory to find out whom to kill. */
+	if (err == -ENOMEM)
+		err = -ENOSPC;
+	if (err == -ENOSPC) {
 		vmlab_count(vm, oom_sigbus, 1);
 		trace_oom(nid, task_tgid_nr(current), 0, VMLAB_OOM_SIGBUS);
 	}

@@ -148,6 +148,12 @@ static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
 	return vmlab_cow_copy(obj, slot, spare) ? VMLAB_LACKS_FRAME : 0;
 }
 
+/* What a call says: a program cannot do more about a full pool than about a full machine. */
+static int vmlab_call_error(int err)
+{
+	return err == -ENOSPC ? -ENOMEM : err;
+}
+
 /* Gets what a slot lacked; the slot is unlocked, and @spare at hand only for a frame. */
 static int vmlab_slot_supply(struct vmlab_object *obj, u64 pgoff, int lacks,
 			     struct vmlab_frame **spare)
@@ -188,7 +194,7 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, enum vmla
 		} else if (err != -ENOENT || fill == VMLAB_FILL_READ) {
 			break;
 		}
-		err = vmlab_slot_supply(obj, pgoff, err, &spare);
+		err = vmlab_call_error(vmlab_slot_supply(obj, pgoff, err, &spare));
 		if (err)
 			break;
 	}
@@ -367,7 +373,7 @@ static int vmlab_discard_leaf(struct vmlab_object *obj, u64 index, unsigned int 
 		else
 			err = vmlab_leaf_unshare(obj, pgoff, VMLAB_ALLOC_NO_OOM);
 	}
-	return err;
+	return vmlab_call_error(err);
 }
 
 /* The part of a leaf that lies in a range of pages. */

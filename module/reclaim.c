@@ -415,7 +415,7 @@ static int vmlab_charge_wait(struct vmlab_lineage *lineage)
 		if (atomic_long_read(&lineage->nr_frames) < used)
 			continue;
 		if (++idle == VMLAB_IDLE_WAITS)
-			return -ENOMEM;
+			return -ENOSPC;
 		vmlab_wait_inactive(lineage->vm);
 	}
 	return 0;
@@ -506,7 +506,7 @@ static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
 	}
 	/* Who was killed frees what he has step by step: worth a wait of its own. */
 	*until = 0;
-	return flags & VMLAB_ALLOC_NO_OOM ? -ENOMEM : vmlab_oom(vm, nid, ends);
+	return flags & VMLAB_ALLOC_NO_OOM ? -ENOSPC : vmlab_oom(vm, nid, ends);
 }
 
 /**
@@ -540,8 +540,8 @@ void vmlab_frame_make_room(struct vmlab_lineage *lineage, int nid)
  * @frame: out: the frame, INFLIGHT
  *
  * Context: sleeps; no slot locked; vm->activity held for read.
- * Return: 0; -ENOMEM when the limit or the pool is exhausted and the OOM policy
- * gives nothing; -EINTR on a fatal signal.
+ * Return: 0; -ENOSPC when the limit or the pool is exhausted and the OOM policy
+ * gives nothing; -EINTR on a fatal signal.  Never -ENOMEM: that is the machine's memory.
  */
 int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 		    struct vmlab_frame **frame)
@@ -555,7 +555,7 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 	int err;
 
 	if (!wanted)
-		return -ENOMEM;
+		return -ENOSPC;
 	for (;;) {
 		if (!drained)
 			ends = vmlab_oom_ends(vm);
