@@ -53,7 +53,9 @@ static bool vmlab_clone_own(struct vmlab_object *from, struct vmlab_object *to, 
 	spin_unlock(&leaf->lock);
 	xa_unlock(&from->leaves);
 	/* The place is reserved: nothing is allocated. */
-	xa_store(&to->leaves, index, leaf, GFP_KERNEL_ACCOUNT);
+	xa_lock(&to->leaves);
+	vmlab_leaf_store(to, leaf);
+	xa_unlock(&to->leaves);
 	return true;
 }
 

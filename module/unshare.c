@@ -124,7 +124,7 @@ static bool vmlab_unshare_publish(struct vmlab_object *obj, struct vmlab_leaf *f
 		if (pins)
 			vmlab_unshare_drop_pins(from);
 		vmlab_leaf_list(to);
-		__xa_store(&obj->leaves, to->index, to, GFP_NOWAIT);
+		vmlab_leaf_store(obj, to);
 		/* After the store: who reads the new number finds the new leaf. */
 		smp_store_release(&obj->leaf_seq, obj->leaf_seq + 1);
 		done = true;
