@@ -18,8 +18,6 @@
 #define VMLAB_BUSY_WAIT		(10 * HZ)
 /* Rounds, a tick apart, for frames that nobody accounts for. */
 #define VMLAB_IDLE_WAITS	16
-/* Rounds in a row whose every write failed, until reclaim gives up for now. */
-#define VMLAB_FAILED_ROUNDS	16
 /* Frames of a lineage whose accessed bits are read together. */
 #define VMLAB_LIMIT_WINDOW	64
 
@@ -159,16 +157,17 @@ static void vmlab_reclaim_quota(struct vmlab *vm, struct vmlab_batch *batch, boo
  * swappiness.
  *
  * Context: sleeps for I/O; no slot locked; vm->activity held for read.
- * Return: frames freed; -EBUSY when none were but others move some out or in, so that
- * it is worth to come again; 0 when nothing can be freed.
+ * Return: frames freed; -EBUSY when none were but others move some out or in, or the swap
+ * devices took nothing just now, so that it is worth to come again; 0 when nothing can be
+ * freed.
  */
 long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 {
 	unsigned long total = vmlab_pool_nr_frames(pool);
 	struct vmlab_batch *batch = vmlab_batch_alloc(pool->vm);
 	bool busy = atomic_read(&pool->vm->nr_moving);
-	unsigned int failed = 0;
 	unsigned long scanned = 0;
+	bool failing = false;
 	long freed = 0;
 
 	while (freed < nr && scanned < 3 * total) {
@@ -176,16 +175,14 @@ long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 		/* Whole batches: a flush and a bio cost the same for one page as for many. */
 		freed += vmlab_reclaim_round(pool, batch, VMLAB_BATCH, total);
 		scanned += max(batch->scan.nr_scanned, 1U);
-		/*
-		 * A device that takes nothing loses a slot for every page tried: give it up
-		 * for now, but come again, since others may have room behind it.
-		 */
-		failed = batch->all_failed ? failed + 1 : 0;
-		if (failed == VMLAB_FAILED_ROUNDS || fatal_signal_pending(current))
+		/* The devices take nothing now: later, perhaps. */
+		failing = batch->all_failed && vmlab_swap_is_failing(pool->vm);
+		if (failing || fatal_signal_pending(current))
 			break;
 		cond_resched();
 	}
-	if (!freed && (failed || busy || atomic_read(&pool->vm->nr_moving)))
+	if (!freed && (busy || atomic_read(&pool->vm->nr_moving) ||
+		       failing || vmlab_swap_is_failing(pool->vm)))
 		freed = -EBUSY;
 	vmlab_batch_free(pool->vm, batch);
 	return freed;
@@ -275,7 +272,7 @@ static bool vmlab_limit_scan(struct vmlab_lineage *lineage, struct vmlab_batch *
 long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 {
 	struct vmlab_batch *batch = vmlab_batch_alloc(lineage->vm);
-	bool busy = atomic_read(&lineage->nr_moving), failed = false;
+	bool busy = atomic_read(&lineage->nr_moving), failing = false;
 	unsigned int laps = 0;
 	long freed = 0;
 
@@ -293,13 +290,13 @@ long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 		}
 		if (batch->nr)
 			freed += vmlab_evict(lineage->vm, batch);
-		/* Others may have room behind a device that takes nothing. */
-		failed |= batch->all_failed;
-		if (fatal_signal_pending(current))
+		failing = batch->all_failed && vmlab_swap_is_failing(lineage->vm);
+		if (failing || fatal_signal_pending(current))
 			break;
 		cond_resched();
 	}
-	if (!freed && (failed || busy || atomic_read(&lineage->nr_moving)))
+	if (!freed && (busy || atomic_read(&lineage->nr_moving) ||
+		       failing || vmlab_swap_is_failing(lineage->vm)))
 		freed = -EBUSY;
 	vmlab_batch_free(lineage->vm, batch);
 	return freed;

@@ -489,10 +489,13 @@ TEST_F_TIMEOUT(inject, reads_and_writes_fail, 60)
 	ASSERT_EQ(0, object_info(fd, &info));
 	EXPECT_EQ(pages, info.resident_pages);
 	EXPECT_EQ(pages, info.dirty_pages);
-	EXPECT_GE(swap_field(swap_disk(), "Bad"), pages * 4);
+	/* Not one was taken: so it is no single slot's fault. */
+	EXPECT_EQ(0, swap_field(swap_disk(), "Bad"));
 	EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, 1));
 
 	ASSERT_EQ(0, object_unpin(fd, 0, pages));
+	/* The device is tried again some times a second. */
+	usleep(200000);
 	ASSERT_GE(object_pageout(fd, 0, pages), 1);
 	ASSERT_EQ(0, object_count(fd, 0, pages, VMLAB_RES_RESIDENT));
 	ASSERT_EQ(0, inject("io", ALWAYS));
