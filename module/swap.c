@@ -890,6 +890,24 @@ bool vmlab_swap_is_failing(struct vmlab *vm)
 	return fails && !works;
 }
 
+/**
+ * vmlab_swap_has_devs() - is any swap device on?
+ * @vm: the instance
+ *
+ * Context: any but interrupts.
+ */
+bool vmlab_swap_has_devs(struct vmlab *vm)
+{
+	struct vmlab_swap_order *order;
+	bool has;
+
+	rcu_read_lock();
+	order = rcu_dereference(vm->swap_order);
+	has = order && order->nr;
+	rcu_read_unlock();
+	return has;
+}
+
 /*
  * From one group of devices with equal priority, which begins at order->devs[@group].
  * @failing: from those that have taken nothing lately, else from the others.

@@ -144,6 +144,7 @@ void vmlab_swap_put(struct vmlab *vm, u64 entry);
 void vmlab_swap_mark_bad(struct vmlab *vm, u64 entry);
 void vmlab_swap_note_write(struct vmlab *vm, u64 entry, bool works);
 bool vmlab_swap_is_failing(struct vmlab *vm);
+bool vmlab_swap_has_devs(struct vmlab *vm);
 struct vmlab_swap_slot *vmlab_swap_slot(struct vmlab *vm, u64 entry);
 struct block_device *vmlab_swap_bdev(struct vmlab *vm, u64 entry);
 struct vmlab_swap_dev *vmlab_swap_dev(struct vmlab *vm, unsigned int index);

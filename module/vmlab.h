@@ -850,7 +850,7 @@ void vmlab_reclaim_wake(struct vmlab_pool *pool);
 long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr);
 long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr);
 void vmlab_reclaim_to_limit(struct vmlab_lineage *lineage);
-bool vmlab_reclaim_failed(long freed, unsigned long *until);
+bool vmlab_reclaim_failed(struct vmlab *vm, long freed, unsigned long *until);
 struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, int nid,
 				    unsigned int flags);
 int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
