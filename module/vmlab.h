@@ -66,7 +66,8 @@
  *               lineage->clone_sem  which objects own which leaf.  Write: clone,
  *                                   which never waits for a slot.  Read: a new or
  *                                   an unshared leaf is published; write()'s copy.
- *                                   No frame is waited for under it
+ *                                   No frame is waited for under it; memory
+ *                                   of the machine is (clone.c)
  *                 i_mmap_rwsem      as the core takes it
  *                   xa_lock of object->leaves, then of lineage->leaves
  *                     leaf->lock    slot words and the leaf's counts
