@@ -8,6 +8,14 @@
  * taken back, by write-protecting the PTEs of the original.  It never waits for a slot
  * and takes no frame.
  *
+ * It does wait for memory of the machine, with lineage->clone_sem held (and mmap_lock, in
+ * a fork, whose own tables are allocated in the same way).  That cannot come back to us:
+ * we have no shrinker, our pages are on no LRU, and no reclaim of the core's asks for
+ * i_mmap_rwsem of our inodes.  Nor is it for ever: somebody whom the OOM killer has chosen
+ * and who cannot exit, as he waits for clone_sem, is passed over after a second, and we
+ * may be the next: then we get what is left, or -ENOMEM.  Rather fail than wait would be
+ * worse: a fork cannot say so, and its child would get SIGBUS for a short want of memory.
+ *
  * What the copy has is what the original had when the write-protected translations were
  * flushed: stores until then went to frames that both have.
  */
@@ -53,7 +61,9 @@ static bool vmlab_clone_own(struct vmlab_object *from, struct vmlab_object *to, 
 	spin_unlock(&leaf->lock);
 	xa_unlock(&from->leaves);
 	/* The place is reserved: nothing is allocated. */
-	xa_store(&to->leaves, index, leaf, GFP_KERNEL_ACCOUNT);
+	xa_lock(&to->leaves);
+	vmlab_leaf_store(to, leaf);
+	xa_unlock(&to->leaves);
 	return true;
 }
 
@@ -96,6 +106,7 @@ int vmlab_clone_leaves(struct vmlab_object *from, struct vmlab_object *to, u64 f
 			shared++;
 		else
 			xa_release(&to->leaves, index);
+		cond_resched();
 	}
 	if (err)
 		vmlab_count(from->vm, alloc_fail, 1);

@@ -8,9 +8,14 @@
 #include <linux/fadvise.h>
 #include <linux/file.h>
 #include <linux/miscdevice.h>
+#include <linux/mman.h>
 #include <linux/module.h>
+#include <linux/ptrace.h>
+#include <linux/sched/task_stack.h>
 #include <linux/seq_file.h>
 #include <linux/splice.h>
+#include <asm/syscall.h>
+#include <asm/unistd.h>
 
 #include "vmlab.h"
 
@@ -59,6 +64,38 @@ static int vmlab_mmap(struct file *file, struct vm_area_struct *vma)
 	/* PFNMAP: nobody else may take references on our pages, or free them. */
 	vm_flags_set(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
 	return 0;
+}
+
+static bool vmlab_in_remap_file_pages(void)
+{
+	int nr = syscall_get_nr(current, current_pt_regs());
+
+#ifdef CONFIG_IA32_EMULATION
+	if (in_ia32_syscall())
+		return nr == __NR_ia32_remap_file_pages;
+#endif
+	/* An x32 program's has one bit more. */
+	return (nr & ~__X32_SYSCALL_BIT) == __NR_remap_file_pages;
+}
+
+/*
+ * Also asked about fixed addresses, before what is mapped there goes.  remap_file_pages(2)
+ * is for mappings that were made with MAP_SHARED, which it knows by VM_SHARED
+ * (mm/mmap.c), so that it would give who has nothing but a private copy the very object,
+ * and any page of it.  Nothing but its number tells it from an mmap() of the descriptor.
+ */
+static unsigned long vmlab_get_unmapped_area(struct file *file, unsigned long addr,
+					     unsigned long len, unsigned long pgoff,
+					     unsigned long flags)
+{
+	struct vm_area_struct *vma;
+
+	if ((flags & MAP_FIXED) && vmlab_in_remap_file_pages()) {
+		vma = find_vma(current->mm, addr);
+		if (vma && vma->vm_start <= addr && !(vma->vm_flags & VM_MAYSHARE))
+			return -EINVAL;
+	}
+	return thp_get_unmapped_area(file, addr, len, pgoff, flags);
 }
 
 static loff_t vmlab_llseek(struct file *file, loff_t offset, int whence)
@@ -143,7 +180,7 @@ static const struct file_operations vmlab_fops = {
 	.open			= vmlab_open,
 	.release		= vmlab_release,
 	.mmap			= vmlab_mmap,
-	.get_unmapped_area	= thp_get_unmapped_area,
+	.get_unmapped_area	= vmlab_get_unmapped_area,
 	.read_iter		= vmlab_read_iter,
 	.write_iter		= vmlab_write_iter,
 	.splice_read		= vmlab_splice_read,

@@ -275,11 +275,14 @@ static void vmlab_evict_commit(struct vmlab *vm, struct vmlab_victim *victim)
 	vmlab_frame_unget(victim->lineage, frame);
 }
 
-/* The write failed: the slot on swap is bad, and the page stays as it was. */
-static void vmlab_evict_undo(struct vmlab *vm, struct vmlab_victim *victim)
+/* The write failed: the page stays as it was. */
+static void vmlab_evict_undo(struct vmlab *vm, struct vmlab_victim *victim, bool bad)
 {
 	victim->frame->flags |= VMLAB_FRAME_DIRTY;
-	vmlab_swap_mark_bad(vm, victim->entry);
+	if (bad)
+		vmlab_swap_mark_bad(vm, victim->entry);
+	else
+		vmlab_swap_put(vm, victim->entry);
 }
 
 /**
@@ -302,15 +305,16 @@ unsigned int vmlab_evict(struct vmlab *vm, struct vmlab_batch *batch)
 	vmlab_evict_write(vm, batch);
 	for (i = 0; i < batch->nr; i++) {
 		struct vmlab_victim *victim = &batch->victims[i];
-
+		bool bad = false;
 		int error = 0;
 
 		if (victim->write) {
+			bad = batch->io.io[written].bad;
 			error = batch->io.io[written++].error;
 			trace_swap_out(victim->entry, victim->pgoff, error);
 		}
 		if (error) {
-			vmlab_evict_undo(vm, victim);
+			vmlab_evict_undo(vm, victim, bad);
 			failed++;
 		} else {
 			vmlab_evict_commit(vm, victim);

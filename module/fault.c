@@ -128,6 +128,17 @@ static vm_fault_t vmlab_fault_error(struct vmlab_fault *f)
 	return VM_FAULT_SIGBUS;
 }
 
+/*
+ * No leaf, no mark, no frame.  Where it is the machine's memory that is short, or that of a
+ * memory cgroup, this says what Linux's own handlers do: the core looks for somebody to
+ * kill, and the fault comes again (pagefault_out_of_memory() in mm/oom_kill.c).  SIGBUS is
+ * for what is ours: the pool and the limit.
+ */
+static vm_fault_t vmlab_fault_lacks(struct vmlab_fault *f, int err)
+{
+	return err == -ENOMEM ? VM_FAULT_OOM : vmlab_fault_error(f);
+}
+
 /* The slot is busy (an eviction, a swap-in, another fault): wait, then look again. */
 static vm_fault_t vmlab_fault_busy(struct vmlab_fault *f)
 {
@@ -203,6 +214,8 @@ static vm_fault_t vmlab_fault_unshare(struct vmlab_fault *f)
 
 	if (!err)
 		return VMLAB_FAULT_AGAIN;
+	if (err == -ENOMEM)
+		return VM_FAULT_OOM;
 	vmlab_fault_put_spare(f);
 	if (vmlab_fault_may_drop(f)) {
 		/* What fails for good fails again when the fault comes back. */
@@ -210,8 +223,8 @@ static vm_fault_t vmlab_fault_unshare(struct vmlab_fault *f)
 		vmlab_leaf_unshare(f->obj, f->pgoff, VMLAB_ALLOC_NO_OOM | VMLAB_ALLOC_NO_FORK);
 		return VM_FAULT_RETRY;
 	}
-	return vmlab_leaf_unshare(f->obj, f->pgoff, 0) ? vmlab_fault_error(f) :
-							 VMLAB_FAULT_AGAIN;
+	err = vmlab_leaf_unshare(f->obj, f->pgoff, 0);
+	return err ? vmlab_fault_lacks(f, err) : VMLAB_FAULT_AGAIN;
 }
 
 static void vmlab_fault_unlock(struct vmlab_fault *f)
@@ -231,7 +244,7 @@ static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 
 	marked = vmlab_leaf_mark_zero(f->obj, f->pgoff);
 	if (marked < 0)
-		return vmlab_fault_error(f);
+		return vmlab_fault_lacks(f, marked);
 	if (!marked)
 		return VMLAB_FAULT_AGAIN;
 	spin_lock(ptl);
@@ -763,8 +776,8 @@ static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
 		 * first (QEMU's TCG), unmapping would bring the zero page back, for ever.
 		 */
 		vmlab_fault_put_spare(f);
-		return vmlab_leaf_create(f->obj, f->pgoff, 0) ? vmlab_fault_error(f) :
-							     VMLAB_FAULT_AGAIN;
+		err = vmlab_leaf_create(f->obj, f->pgoff, 0);
+		return err ? vmlab_fault_lacks(f, err) : VMLAB_FAULT_AGAIN;
 	}
 	vmlab_slot_track(&f->slot);
 	if (vmlab_word_is_frame(f->slot.word))

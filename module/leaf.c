@@ -19,12 +19,17 @@
 #include "vmlab.h"
 
 /*
- * In place of a leaf: there is none, but PTEs may map the zero page somewhere
- * in this 2 MiB.  The leaf that comes here one day starts with ZERO in every
- * slot.
+ * In place of a leaf, the mark: there is none, but PTEs may map the zero page somewhere
+ * in this 2 MiB.  The leaf that comes here one day starts with ZERO in every slot.
+ *
+ * A mark is taken away in three steps: it becomes a fading one, with a number of its own;
+ * the PTEs go; if it is the same still, it goes.  Nobody maps the zero page on the strength
+ * of a fading mark, which becomes a good one first; and to a leaf that comes it is a mark.
+ *
+ * Marks are entries of an XArray, 9 to 576 bytes each, and charged to the memory cgroup of
+ * who loads, as the page tables are that the load takes, 4 KiB for each mark.
  */
 #define VMLAB_LEAF_ZERO_MARK	xa_mk_value(1)
-#define VMLAB_MARKS_AT_ONCE	1024
 
 static struct kmem_cache *vmlab_leaf_cache;
 
@@ -95,30 +100,46 @@ struct vmlab_leaf *vmlab_leaf_lookup(struct vmlab_object *obj, u64 pgoff)
  * @index: in: where to begin; out: the leaf's index
  * @last: where to end
  *
- * Context: rcu_read_lock() held, once and over nothing that was looked up before: it is
- * let go in between.  May sleep.  Check leaf->dead under leaf->lock.
+ * Context: rcu_read_lock() held.  Check leaf->dead under leaf->lock.
  * Return: the leaf, or NULL.
  */
 struct vmlab_leaf *vmlab_leaf_next(struct vmlab_object *obj, u64 *index, u64 last)
 {
 	unsigned long i = *index;
-	unsigned int marks = 0;
 	void *entry;
 
-	for (entry = xa_find(&obj->leaves, &i, last, XA_PRESENT); entry;
-	     entry = xa_find_after(&obj->leaves, &i, last, XA_PRESENT)) {
+	/* A program that looked everywhere leaves millions of marks: they are not tagged so. */
+	for (entry = xa_find(&obj->leaves, &i, last, VMLAB_TAG_LEAF); entry;
+	     entry = xa_find_after(&obj->leaves, &i, last, VMLAB_TAG_LEAF)) {
+		/* It may have become one just now. */
 		if (!xa_is_value(entry)) {
 			*index = i;
 			return entry;
 		}
-		/* A program that looked everywhere leaves millions of marks. */
-		if (++marks % VMLAB_MARKS_AT_ONCE == 0) {
-			rcu_read_unlock();
-			cond_resched();
-			rcu_read_lock();
-		}
 	}
 	return NULL;
+}
+
+/**
+ * vmlab_leaf_store() - put a leaf into an object's table
+ * @obj: the object
+ * @leaf: the leaf; no memory is needed for its place
+ *
+ * Context: xa_lock of obj->leaves held.
+ */
+void vmlab_leaf_store(struct vmlab_object *obj, struct vmlab_leaf *leaf)
+{
+	__xa_store(&obj->leaves, leaf->index, leaf, GFP_NOWAIT);
+	__xa_set_mark(&obj->leaves, leaf->index, VMLAB_TAG_LEAF);
+	__xa_clear_mark(&obj->leaves, leaf->index, VMLAB_TAG_ZERO);
+}
+
+/* xa_lock held; the place is somebody's already. */
+static void vmlab_leaf_store_mark(struct vmlab_object *obj, unsigned long index)
+{
+	__xa_store(&obj->leaves, index, VMLAB_LEAF_ZERO_MARK, GFP_NOWAIT);
+	__xa_clear_mark(&obj->leaves, index, VMLAB_TAG_LEAF);
+	__xa_set_mark(&obj->leaves, index, VMLAB_TAG_ZERO);
 }
 
 /**
@@ -134,19 +155,27 @@ int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff)
 {
 	unsigned long index = pgoff >> VMLAB_LEAF_SHIFT;
 	void *entry = xa_load(&obj->leaves, index);
+	int err;
 
+	if (entry == VMLAB_LEAF_ZERO_MARK)
+		return 1;
+	if (entry && !xa_is_value(entry))
+		return 0;
 	if (!entry && vmlab_should_fail(obj->vm, VMLAB_INJECT_xarray))
 		return -ENOMEM;
-	if (!entry)
-		entry = xa_cmpxchg(&obj->leaves, index, NULL, VMLAB_LEAF_ZERO_MARK,
-				   GFP_KERNEL_ACCOUNT);
-	/* An entry that was only reserved (by a leaf on its way) looks like success. */
-	if (!entry)
-		entry = xa_cmpxchg(&obj->leaves, index, XA_ZERO_ENTRY, VMLAB_LEAF_ZERO_MARK,
-				   GFP_KERNEL_ACCOUNT);
-	if (xa_is_err(entry))
-		return xa_err(entry);
-	return !entry || xa_is_value(entry);
+	xa_lock(&obj->leaves);
+	/* As xa_reserve() does: what is there is left alone. */
+	err = xa_err(__xa_cmpxchg(&obj->leaves, index, NULL, XA_ZERO_ENTRY,
+				  GFP_KERNEL_ACCOUNT));
+	if (!err) {
+		/* A place that is only reserved, by a leaf on its way too, reads as NULL. */
+		entry = xa_load(&obj->leaves, index);
+		if (!entry || xa_is_value(entry))
+			vmlab_leaf_store_mark(obj, index);
+		err = !entry || xa_is_value(entry);
+	}
+	xa_unlock(&obj->leaves);
+	return err;
 }
 
 /**
@@ -158,7 +187,63 @@ int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff)
  */
 bool vmlab_leaf_is_zero_marked(struct vmlab_object *obj, u64 pgoff)
 {
-	return xa_is_value(xa_load(&obj->leaves, pgoff >> VMLAB_LEAF_SHIFT));
+	return xa_load(&obj->leaves, pgoff >> VMLAB_LEAF_SHIFT) == VMLAB_LEAF_ZERO_MARK;
+}
+
+/**
+ * vmlab_marks_fade() - begin to take away the next run of marks
+ * @obj: the object
+ * @index: in: where to begin; out: the first 2 MiB of the run
+ * @last: where to end
+ * @nr: out: how many
+ *
+ * Marks that fade already, which others are about to take away, are passed over.
+ *
+ * Context: vm->activity held for read until vmlab_marks_erase().
+ * Return: the number of these marks; 0: there are none.
+ */
+unsigned long vmlab_marks_fade(struct vmlab_object *obj, u64 *index, u64 last,
+			       unsigned int *nr)
+{
+	unsigned long i = *index, number = 0;
+	void *entry;
+
+	*nr = 0;
+	if (!xa_marked(&obj->leaves, VMLAB_TAG_ZERO))
+		return 0;
+	xa_lock(&obj->leaves);
+	entry = xa_find(&obj->leaves, &i, last, VMLAB_TAG_ZERO);
+	while (entry && entry != VMLAB_LEAF_ZERO_MARK)
+		entry = xa_find_after(&obj->leaves, &i, last, VMLAB_TAG_ZERO);
+	if (entry) {
+		number = ++obj->nr_fades;
+		*index = i;
+		while (*nr < VMLAB_MARKS_AT_ONCE && i <= last &&
+		       xa_load(&obj->leaves, i) == VMLAB_LEAF_ZERO_MARK) {
+			__xa_store(&obj->leaves, i++, xa_mk_value(1 + number), GFP_NOWAIT);
+			++*nr;
+		}
+	}
+	xa_unlock(&obj->leaves);
+	return number;
+}
+
+/**
+ * vmlab_marks_erase() - take them away
+ * @obj: the object
+ * @index: the first of the run
+ * @nr: how many
+ * @number: from vmlab_marks_fade(); no PTE maps the zero page since then, but where the mark
+ *	has become another
+ */
+void vmlab_marks_erase(struct vmlab_object *obj, u64 index, unsigned int nr,
+		       unsigned long number)
+{
+	xa_lock(&obj->leaves);
+	for (; nr--; index++)
+		if (xa_load(&obj->leaves, index) == xa_mk_value(1 + number))
+			__xa_erase(&obj->leaves, index);
+	xa_unlock(&obj->leaves);
 }
 
 /*
@@ -190,6 +275,7 @@ static int vmlab_leaf_try_publish(struct vmlab_object *obj, struct vmlab_leaf *l
 		err = -EAGAIN;
 		goto unlock;
 	}
+	vmlab_leaf_store(obj, leaf);
 	vmlab_leaf_list(leaf);
 unlock:
 	xa_unlock(ranges);
@@ -322,7 +408,8 @@ static void vmlab_leaf_inherit_run(struct vmlab_object *obj, struct vmlab_leaf *
  * @flags: VMLAB_ALLOC_NO_OOM or 0
  *
  * Context: may sleep and reclaim; no slot locked.
- * Return: 0 (also when it has one already), -ENOMEM, or -EINTR on a fatal signal.
+ * Return: 0 (also when it has one already); -ENOMEM: the machine has no memory; -ENOSPC
+ * as vmlab_frame_get(); -EINTR on a fatal signal.
  */
 int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 {
@@ -448,7 +535,7 @@ static bool vmlab_leaf_remove(struct vmlab_object *obj, u64 index, bool shared_o
 		return false;
 	}
 	if (vmlab_leaf_has_zero(leaf))
-		__xa_store(&obj->leaves, index, VMLAB_LEAF_ZERO_MARK, GFP_NOWAIT);
+		vmlab_leaf_store_mark(obj, index);
 	else
 		__xa_erase(&obj->leaves, index);
 	/* For who has found the leaf and not yet locked it. */

@@ -14,7 +14,10 @@
 
 #include "vmlab.h"
 
-/* Two xarrays whose locks nest: lockdep must tell them apart. */
+/*
+ * Two xarrays whose locks nest: lockdep must tell them apart.  XA_FLAGS_ACCOUNT, because most
+ * of their nodes come from a first try with flags of the XArray's own.
+ */
 static struct lock_class_key vmlab_object_leaves_key;
 static struct lock_class_key vmlab_lineage_leaves_key;
 
@@ -30,7 +33,7 @@ static struct vmlab_lineage *vmlab_lineage_create(struct vmlab *vm, u64 id)
 	kref_init(&lineage->ref);
 	lineage->vm = vm;
 	lineage->id = id;
-	xa_init(&lineage->leaves);
+	xa_init_flags(&lineage->leaves, XA_FLAGS_ACCOUNT);
 	init_rwsem(&lineage->clone_sem);
 	lockdep_set_class(&lineage->leaves.xa_lock, &vmlab_lineage_leaves_key);
 	lineage->inode = vmlab_fs_inode(vm, id);
@@ -151,7 +154,7 @@ static struct vmlab_object *vmlab_object_alloc(struct vmlab *vm)
 	kref_init(&obj->ref);
 	obj->vm = vm;
 	obj->id = atomic64_inc_return(&vm->next_id);
-	xa_init(&obj->leaves);
+	xa_init_flags(&obj->leaves, XA_FLAGS_ACCOUNT);
 	lockdep_set_class(&obj->leaves.xa_lock, &vmlab_object_leaves_key);
 	INIT_LIST_HEAD(&obj->siblings);
 	INIT_LIST_HEAD(&obj->privates);

@@ -33,6 +33,7 @@
  * struct vmlab_oom - the victim of an instance
  * @lock:	one choice at a time; all that follows
  * @victim:	killed (or dying by itself) and not yet gone, with a reference
+ * @nr_ends:	how often the wait for one ended well: there were frames, or it was gone
  * @hung:	the last wait timed out: those who are dying already are passed
  *		over until somebody is gone
  * @ratelimit:	of the tables in the log
@@ -40,6 +41,7 @@
 struct vmlab_oom {
 	struct mutex		lock;		/* the rest of the structure */
 	struct task_struct	*victim;
+	unsigned long		nr_ends;
 	bool			hung;
 	struct ratelimit_state	ratelimit;
 };
@@ -66,11 +68,20 @@ struct vmlab_oom_row {
 	bool			exempt;
 };
 
-/* Rows grow between the collecting passes, never within one: i_mmap is held. */
+/**
+ * struct vmlab_oom_table - the rows that are collected
+ * @rows:	by lineage; within one in any order, and with duplicates at first
+ * @nr:		how many
+ * @room:	for how many.  That grows between the collecting passes, never within one:
+ *		i_mmap is held
+ * @from:	the first of the lineage that is collected now
+ * @full:	this pass has found more than there is room for
+ */
 struct vmlab_oom_table {
 	struct vmlab_oom_row	*rows;
 	unsigned int		nr;
 	unsigned int		room;
+	unsigned int		from;
 	bool			full;
 };
 
@@ -109,9 +120,32 @@ static void vmlab_oom_row_put(struct vmlab_oom_row *row)
 /* Drops the rows from @from on. */
 static void vmlab_oom_truncate(struct vmlab_oom_table *table, unsigned int from)
 {
-	while (table->nr > from)
+	while (table->nr > from) {
 		vmlab_oom_row_put(&table->rows[--table->nr]);
+		cond_resched();
+	}
 	table->full = false;
+}
+
+/*
+ * Sorts the rows of the lineage by object and address space, and drops duplicates: the
+ * references of those are never the last ones.
+ */
+static void vmlab_oom_dedup(struct vmlab_oom_table *table)
+{
+	unsigned int i, nr = table->from;
+
+	sort(table->rows + nr, table->nr - nr, sizeof(*table->rows), vmlab_oom_by_object, NULL);
+	for (i = nr; i < table->nr; i++) {
+		struct vmlab_oom_row row = table->rows[i];
+
+		if (nr > table->from && !vmlab_oom_by_object(&table->rows[nr - 1], &row))
+			vmlab_oom_row_put(&row);
+		else
+			table->rows[nr++] = row;
+		cond_resched();
+	}
+	table->nr = nr;
 }
 
 static bool vmlab_oom_grow(struct vmlab *vm, struct vmlab_oom_table *table)
@@ -119,6 +153,9 @@ static bool vmlab_oom_grow(struct vmlab *vm, struct vmlab_oom_table *table)
 	unsigned int room = table->room ? table->room * 2 : VMLAB_OOM_FIRST_ROWS;
 	struct vmlab_oom_row *rows;
 
+	/* kvmalloc() warns of more. */
+	if (room > INT_MAX / sizeof(*rows))
+		return false;
 	rows = vmlab_should_fail(vm, VMLAB_INJECT_oom) ? NULL :
 	       kvcalloc(room, sizeof(*rows), GFP_KERNEL);
 	if (!rows)
@@ -131,20 +168,33 @@ static bool vmlab_oom_grow(struct vmlab *vm, struct vmlab_oom_table *table)
 	return true;
 }
 
+/*
+ * One more row fits.  There are as many VMAs as programs like, and forks mix those of
+ * all processes: what counts is {object, mm}.  Fewer than half must be left, lest they
+ * be sorted for every few VMAs.
+ */
+static bool vmlab_oom_has_room(struct vmlab_oom_table *table)
+{
+	if (table->nr < table->room)
+		return true;
+	vmlab_oom_dedup(table);
+	return table->nr - table->from < (table->room - table->from) / 2;
+}
+
 /* i_mmap_rwsem held: the VMA, so its region and its mm, stay. */
 static void vmlab_oom_add_vma(struct vm_area_struct *vma, void *arg)
 {
-	struct vmlab_region *region = vma->vm_private_data;
+	struct vmlab_region *region = READ_ONCE(vma->vm_private_data);
 	struct vmlab_oom_table *table = arg;
 	struct vmlab_oom_row *row;
 
 	if (!region || !region->object || table->full)
 		return;
 	/* The pieces of a split mapping mostly follow each other. */
-	row = table->nr ? &table->rows[table->nr - 1] : NULL;
+	row = table->nr > table->from ? &table->rows[table->nr - 1] : NULL;
 	if (row && row->mm == vma->vm_mm && row->obj == region->object)
 		return;
-	if (table->nr == table->room) {
+	if (!vmlab_oom_has_room(table)) {
 		table->full = true;
 		return;
 	}
@@ -154,36 +204,31 @@ static void vmlab_oom_add_vma(struct vm_area_struct *vma, void *arg)
 	vmlab_object_get(row->obj);
 }
 
-/* Turns {mm, object} of one lineage, from @from on, into {mm, pages}. */
-static void vmlab_oom_count_pages(struct vmlab_oom_table *table, unsigned int from)
+/* Turns {mm, object} of the lineage into {mm, pages}. */
+static void vmlab_oom_count_pages(struct vmlab_oom_table *table)
 {
 	struct vmlab_object *seen = NULL;
 	struct vmlab_usage usage = {};
-	unsigned int i, nr = from;
+	unsigned int i;
 
-	sort(table->rows + from, table->nr - from, sizeof(*table->rows),
-	     vmlab_oom_by_object, NULL);
-	for (i = from; i < table->nr; i++) {
-		struct vmlab_oom_row row = table->rows[i];
+	vmlab_oom_dedup(table);
+	for (i = table->from; i < table->nr; i++) {
+		struct vmlab_oom_row *row = &table->rows[i];
 
-		if (row.obj == seen && table->rows[nr - 1].mm == row.mm) {
-			vmlab_oom_row_put(&row);
-			continue;
-		}
-		if (row.obj != seen) {
-			seen = row.obj;
+		if (row->obj != seen) {
+			seen = row->obj;
 			percpu_down_read(&seen->vm->activity);
 			vmlab_object_usage(seen, &usage);
 			percpu_up_read(&seen->vm->activity);
 		}
-		row.pages = usage.resident + usage.leaves;
-		table->rows[nr++] = row;
+		row->pages = usage.resident + usage.leaves;
+		cond_resched();
 	}
-	table->nr = nr;
 	/* Not before: @seen is compared by its address above. */
-	for (i = from; i < table->nr; i++) {
+	for (i = table->from; i < table->nr; i++) {
 		vmlab_object_put(table->rows[i].obj);
 		table->rows[i].obj = NULL;
+		cond_resched();
 	}
 }
 
@@ -202,6 +247,7 @@ static void vmlab_oom_merge(struct vmlab_oom_table *table)
 			continue;
 		}
 		table->rows[nr++] = row;
+		cond_resched();
 	}
 	table->nr = nr;
 }
@@ -213,19 +259,18 @@ static int vmlab_oom_collect(struct vmlab *vm, struct vmlab_oom_table *table)
 	u64 id;
 
 	for (id = 0; (lineage = vmlab_lineage_next(vm, &id)); id++) {
-		unsigned int from = table->nr;
-
+		table->from = table->nr;
 		for (;;) {
 			vmlab_rmap_for_each_vma(lineage, vmlab_oom_add_vma, table);
 			if (!table->full)
 				break;
-			vmlab_oom_truncate(table, from);
+			vmlab_oom_truncate(table, table->from);
 			if (!vmlab_oom_grow(vm, table)) {
 				vmlab_lineage_put(lineage);
 				return -ENOMEM;
 			}
 		}
-		vmlab_oom_count_pages(table, from);
+		vmlab_oom_count_pages(table);
 		vmlab_lineage_put(lineage);
 		cond_resched();
 	}
@@ -430,6 +475,13 @@ static unsigned long vmlab_oom_free_frames(struct vmlab *vm, int nid)
 	return nr;
 }
 
+static int vmlab_oom_wait_ended(struct vmlab_oom *oom)
+{
+	oom->hung = false;
+	WRITE_ONCE(oom->nr_ends, oom->nr_ends + 1);
+	return 0;
+}
+
 /*
  * oom->lock held.  Waits for the victim (or, without one, for those who are on
  * their way out) or for free frames, whichever comes first.
@@ -440,14 +492,11 @@ static int vmlab_oom_wait(struct vmlab *vm, int nid, unsigned long before)
 	struct vmlab_oom *oom = vm->oom;
 
 	while (!fatal_signal_pending(current)) {
-		if (vmlab_oom_free_frames(vm, nid) > before) {
-			oom->hung = false;
-			return 0;
-		}
+		if (vmlab_oom_free_frames(vm, nid) > before)
+			return vmlab_oom_wait_ended(oom);
 		if (oom->victim && vmlab_oom_is_gone(oom->victim)) {
 			vmlab_oom_forget(oom);
-			oom->hung = false;
-			return 0;
+			return vmlab_oom_wait_ended(oom);
 		}
 		if (time_after(jiffies, deadline)) {
 			/* It hangs in the kernel: let the next choice pass it over. */
@@ -460,14 +509,16 @@ static int vmlab_oom_wait(struct vmlab *vm, int nid, unsigned long before)
 	return -EINTR;
 }
 
-static int vmlab_oom_kill_and_wait(struct vmlab *vm, int nid, unsigned long before)
+static int vmlab_oom_kill_and_wait(struct vmlab *vm, int nid, unsigned long before,
+				   unsigned long ends)
 {
 	struct vmlab_oom *oom = vm->oom;
 	int err = 0;
 
 	if (mutex_lock_killable(&oom->lock))
 		return -EINTR;
-	if (vmlab_oom_free_frames(vm, nid) > before)
+	/* What a small victim had may all be in caches, or in the hands of one waiter. */
+	if (oom->nr_ends != ends || vmlab_oom_free_frames(vm, nid) > before)
 		goto unlock;
 	if (!oom->victim)
 		err = vmlab_oom_choose(vm, nid);
@@ -479,9 +530,23 @@ unlock:
 }
 
 /**
+ * vmlab_oom_ends() - how often somebody has ceased to wait for a victim
+ * @vm: the instance
+ *
+ * Return: the number for vmlab_oom(): read before the allocation is tried and free frames
+ * are fetched from the CPUs' caches for the last time.
+ */
+unsigned long vmlab_oom_ends(struct vmlab *vm)
+{
+	return READ_ONCE(vm->oom->nr_ends);
+}
+
+/**
  * vmlab_oom() - an allocation found nothing free and nothing to reclaim
  * @vm: the instance
  * @nid: the node that the allocation was for
+ * @ends: what vmlab_oom_ends() said: if it is not true any more, a victim has gone since,
+ *	and nobody is killed before that was of no use
  *
  * Kills the largest user of the pool, if the policy says so and nobody is dying
  * already, and waits until that has freed something, 10 seconds at most.
@@ -491,22 +556,25 @@ unlock:
  * to write it keeps readers out, and the victim is one of them when it gives
  * back its pages.  So what the caller found out about leaves and slots is stale
  * afterwards, and it must hold no frame that is in flight.
- * Return: 0: try again; -EINTR: the caller is being killed itself; -ENOMEM: there
+ * Return: 0: try again; -EINTR: the caller is being killed itself; -ENOSPC: there
  * is nobody to kill, or the policy is to fail.
  */
-int vmlab_oom(struct vmlab *vm, int nid)
+int vmlab_oom(struct vmlab *vm, int nid, unsigned long ends)
 {
 	unsigned long before = vmlab_oom_free_frames(vm, nid);
-	int err = -ENOMEM;
+	int err = -ENOSPC;
 
 	if (fatal_signal_pending(current))
 		return -EINTR;
 	if (READ_ONCE(vm->oom_policy) == VMLAB_OOM_KILL) {
 		percpu_up_read(&vm->activity);
-		err = vmlab_oom_kill_and_wait(vm, nid, before);
+		err = vmlab_oom_kill_and_wait(vm, nid, before, ends);
 		percpu_down_read(&vm->activity);
 	}
-	if (err == -ENOMEM) {
+	/* Also when there was no memory to find out whom to kill. */
+	if (err == -ENOMEM)
+		err = -ENOSPC;
+	if (err == -ENOSPC) {
 		vmlab_count(vm, oom_sigbus, 1);
 		trace_oom(nid, task_tgid_nr(current), 0, VMLAB_OOM_SIGBUS);
 	}

@@ -148,6 +148,12 @@ static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
 	return vmlab_cow_copy(obj, slot, spare) ? VMLAB_LACKS_FRAME : 0;
 }
 
+/* What a call says: a program cannot do more about a full pool than about a full machine. */
+static int vmlab_call_error(int err)
+{
+	return err == -ENOSPC ? -ENOMEM : err;
+}
+
 /* Gets what a slot lacked; the slot is unlocked, and @spare at hand only for a frame. */
 static int vmlab_slot_supply(struct vmlab_object *obj, u64 pgoff, int lacks,
 			     struct vmlab_frame **spare)
@@ -188,7 +194,7 @@ static int vmlab_slot_lock_filled(struct vmlab_object *obj, u64 pgoff, enum vmla
 		} else if (err != -ENOENT || fill == VMLAB_FILL_READ) {
 			break;
 		}
-		err = vmlab_slot_supply(obj, pgoff, err, &spare);
+		err = vmlab_call_error(vmlab_slot_supply(obj, pgoff, err, &spare));
 		if (err)
 			break;
 	}
@@ -367,7 +373,7 @@ static int vmlab_discard_leaf(struct vmlab_object *obj, u64 index, unsigned int 
 		else
 			err = vmlab_leaf_unshare(obj, pgoff, VMLAB_ALLOC_NO_OOM);
 	}
-	return err;
+	return vmlab_call_error(err);
 }
 
 /* The part of a leaf that lies in a range of pages. */
@@ -432,6 +438,58 @@ static int vmlab_clear_leaf(struct vmlab_object *obj, u64 index, unsigned int fr
 	return 0;
 }
 
+/* Takes the marks of the zero page from some whole 2 MiB, and the zero page itself. */
+static int vmlab_forget_zero(struct vmlab_object *obj, u64 index, u64 end, bool killable)
+{
+	unsigned long number = 1;
+	unsigned int nr;
+
+	while (number && index < end) {
+		if (killable && fatal_signal_pending(current))
+			return -EINTR;
+		percpu_down_read(&obj->vm->activity);
+		number = vmlab_marks_fade(obj, &index, end - 1, &nr);
+		if (number) {
+			vmlab_rmap_unmap_object(obj, index << VMLAB_LEAF_SHIFT,
+						((index + nr) << VMLAB_LEAF_SHIFT) - 1);
+			vmlab_marks_erase(obj, index, nr, number);
+		}
+		percpu_up_read(&obj->vm->activity);
+		index += nr;
+		cond_resched();
+	}
+	return 0;
+}
+
+/**
+ * vmlab_range_forget_zero() - nobody maps a range any more: forget where zeros were read
+ * @obj: the object
+ * @first: first page
+ * @nr: pages, at least 1
+ * @but: the VMA that ends, which does not count; or NULL
+ *
+ * Marks of 2 MiB that the object's VMAs still map some of stay.
+ *
+ * Context: as vmlab_range_unmapped().
+ */
+void vmlab_range_forget_zero(struct vmlab_object *obj, u64 first, u64 nr,
+			     struct vm_area_struct *but)
+{
+	u64 index = first >> VMLAB_LEAF_SHIFT;
+	u64 end = ((first + nr - 1) >> VMLAB_LEAF_SHIFT) + 1;
+
+	if (!xa_marked(&obj->leaves, VMLAB_TAG_ZERO))
+		return;
+	/* Only the first and the last can be mapped still. */
+	if (vmlab_rmap_covered(obj, index << VMLAB_LEAF_SHIFT,
+			       (index << VMLAB_LEAF_SHIFT) + VMLAB_LEAF_SLOTS - 1, but))
+		index++;
+	if (index < end && vmlab_rmap_covered(obj, (end - 1) << VMLAB_LEAF_SHIFT,
+					      (end << VMLAB_LEAF_SHIFT) - 1, but))
+		end--;
+	vmlab_forget_zero(obj, index, end, false);
+}
+
 /**
  * vmlab_range_clear() - free all that an object has, at its end
  * @obj: the object; nobody maps it, nothing is pinned
@@ -443,6 +501,7 @@ void vmlab_range_clear(struct vmlab_object *obj)
 	u64 pinned = 0;
 
 	vmlab_range_leaves(obj, 0, VMLAB_OBJECT_PAGES, vmlab_clear_leaf, &pinned);
+	vmlab_forget_zero(obj, 0, VMLAB_OBJECT_PAGES >> VMLAB_LEAF_SHIFT, false);
 }
 
 /* Of a leaf that is shared, and of which a part is mapped no more. */
@@ -497,6 +556,7 @@ void vmlab_range_unmapped(struct vmlab_object *obj, u64 first, u64 nr,
 		percpu_up_read(&obj->vm->activity);
 		cond_resched();
 	}
+	vmlab_range_forget_zero(obj, first, nr, but);
 }
 
 /**
@@ -515,6 +575,9 @@ int vmlab_range_discard(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 
 	int err = vmlab_range_leaves(obj, first, nr, vmlab_discard_killable, &pinned);
 
+	if (!err && nr)
+		err = vmlab_forget_zero(obj, round_up(first, VMLAB_LEAF_SLOTS) >> VMLAB_LEAF_SHIFT,
+					(first + nr) >> VMLAB_LEAF_SHIFT, true);
 	*done = err ? 0 : nr - pinned;
 	return err ? : pinned ? -EBUSY : 0;
 }

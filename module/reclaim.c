@@ -16,10 +16,10 @@
 #define VMLAB_DIRECT_BATCH	64
 /* Jiffies to wait for frames that others are freeing. */
 #define VMLAB_BUSY_WAIT		(10 * HZ)
-/* Rounds, a tick apart, for frames that nobody accounts for. */
-#define VMLAB_IDLE_WAITS	16
-/* Rounds in a row whose every write failed, until reclaim gives up for now. */
-#define VMLAB_FAILED_ROUNDS	16
+/* Jiffies between two rounds, as long as something is on its way. */
+#define VMLAB_MOMENT		max(HZ / 50, 1)
+/* Jiffies to wait once for frames that nobody accounts for. */
+#define VMLAB_IDLE_WAIT		16
 /* Frames of a lineage whose accessed bits are read together. */
 #define VMLAB_LIMIT_WINDOW	64
 
@@ -159,33 +159,35 @@ static void vmlab_reclaim_quota(struct vmlab *vm, struct vmlab_batch *batch, boo
  * swappiness.
  *
  * Context: sleeps for I/O; no slot locked; vm->activity held for read.
- * Return: frames freed; -EBUSY when none were but others move some out or in, so that
- * it is worth to come again; 0 when nothing can be freed.
+ * Return: frames freed; -EBUSY when none were but others move some out or in, or the swap
+ * devices took nothing just now, so that it is worth to come again; 0 when nothing can be
+ * freed.
  */
 long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 {
 	unsigned long total = vmlab_pool_nr_frames(pool);
 	struct vmlab_batch *batch = vmlab_batch_alloc(pool->vm);
 	bool busy = atomic_read(&pool->vm->nr_moving);
-	unsigned int failed = 0;
 	unsigned long scanned = 0;
+	bool failing = false;
 	long freed = 0;
 
+	/* Then no page has a copy, nor can have one. */
+	if (!vmlab_swap_has_devs(pool->vm))
+		scanned = 3 * total;
 	while (freed < nr && scanned < 3 * total) {
 		vmlab_reclaim_quota(pool->vm, batch, scanned < 2 * total);
 		/* Whole batches: a flush and a bio cost the same for one page as for many. */
 		freed += vmlab_reclaim_round(pool, batch, VMLAB_BATCH, total);
 		scanned += max(batch->scan.nr_scanned, 1U);
-		/*
-		 * A device that takes nothing loses a slot for every page tried: give it up
-		 * for now, but come again, since others may have room behind it.
-		 */
-		failed = batch->all_failed ? failed + 1 : 0;
-		if (failed == VMLAB_FAILED_ROUNDS || fatal_signal_pending(current))
+		/* The devices take nothing now: later, perhaps. */
+		failing = batch->all_failed && vmlab_swap_is_failing(pool->vm);
+		if (failing || fatal_signal_pending(current))
 			break;
 		cond_resched();
 	}
-	if (!freed && (failed || busy || atomic_read(&pool->vm->nr_moving)))
+	if (!freed && (busy || atomic_read(&pool->vm->nr_moving) ||
+		       failing || vmlab_swap_is_failing(pool->vm)))
 		freed = -EBUSY;
 	vmlab_batch_free(pool->vm, batch);
 	return freed;
@@ -275,8 +277,8 @@ static bool vmlab_limit_scan(struct vmlab_lineage *lineage, struct vmlab_batch *
 long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 {
 	struct vmlab_batch *batch = vmlab_batch_alloc(lineage->vm);
-	bool busy = atomic_read(&lineage->nr_moving), failed = false;
-	unsigned int laps = 0;
+	bool busy = atomic_read(&lineage->nr_moving), failing = false;
+	unsigned int laps = vmlab_swap_has_devs(lineage->vm) ? 0 : 3;
 	long freed = 0;
 
 	vmlab_count(lineage->vm, reclaim_limit, 1);
@@ -293,13 +295,13 @@ long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 		}
 		if (batch->nr)
 			freed += vmlab_evict(lineage->vm, batch);
-		/* Others may have room behind a device that takes nothing. */
-		failed |= batch->all_failed;
-		if (fatal_signal_pending(current))
+		failing = batch->all_failed && vmlab_swap_is_failing(lineage->vm);
+		if (failing || fatal_signal_pending(current))
 			break;
 		cond_resched();
 	}
-	if (!freed && (failed || busy || atomic_read(&lineage->nr_moving)))
+	if (!freed && (busy || atomic_read(&lineage->nr_moving) ||
+		       failing || vmlab_swap_is_failing(lineage->vm)))
 		freed = -EBUSY;
 	vmlab_batch_free(lineage->vm, batch);
 	return freed;
@@ -357,8 +359,25 @@ static bool vmlab_worth_a_wait(long freed, unsigned long *until)
 	return freed == -EBUSY && !vmlab_waited_enough(until);
 }
 
+/*
+ * A tick, or a moment while something is on its way and nobody has evicted anything: to look
+ * at all frames again would find the same.
+ */
+static void vmlab_wait_moment(struct vmlab *vm)
+{
+	long evicted = atomic_long_read(&vm->nr_evicted);
+	int ticks = VMLAB_MOMENT;
+
+	do
+		schedule_timeout_killable(1);
+	while (--ticks > 0 && !fatal_signal_pending(current) &&
+	       atomic_long_read(&vm->nr_evicted) == evicted &&
+	       (atomic_read(&vm->nr_moving) || vmlab_swap_is_failing(vm)));
+}
+
 /**
  * vmlab_reclaim_failed() - was a round of reclaim for nothing?
+ * @vm: the instance
  * @freed: what it returned
  * @until: the caller's, 0 at first: when to give up, in jiffies
  *
@@ -367,11 +386,11 @@ static bool vmlab_worth_a_wait(long freed, unsigned long *until)
  * Context: sleeps; vm->activity not held.
  * Return: false when it is worth to go on.
  */
-bool vmlab_reclaim_failed(long freed, unsigned long *until)
+bool vmlab_reclaim_failed(struct vmlab *vm, long freed, unsigned long *until)
 {
 	if (!vmlab_worth_a_wait(freed, until))
 		return freed <= 0;
-	schedule_timeout_killable(1);
+	vmlab_wait_moment(vm);
 	return false;
 }
 
@@ -382,7 +401,7 @@ bool vmlab_reclaim_failed(long freed, unsigned long *until)
 static void vmlab_wait_inactive(struct vmlab *vm)
 {
 	percpu_up_read(&vm->activity);
-	schedule_timeout_killable(1);
+	vmlab_wait_moment(vm);
 	percpu_down_read(&vm->activity);
 }
 
@@ -395,10 +414,28 @@ static bool vmlab_reclaim_failed_active(struct vmlab *vm, long freed, unsigned l
 	return false;
 }
 
+/*
+ * Waits once, for others who have locked victims and not yet counted them as on their way,
+ * or who have frames in hand that no slot names yet.
+ */
+static void vmlab_wait_idle(struct vmlab *vm, atomic_t *nr_moving)
+{
+	long evicted = atomic_long_read(&vm->nr_evicted);
+	int ticks;
+
+	percpu_up_read(&vm->activity);
+	for (ticks = 0; ticks < VMLAB_IDLE_WAIT && !fatal_signal_pending(current); ticks++) {
+		if (atomic_read(nr_moving) || atomic_long_read(&vm->nr_evicted) != evicted)
+			break;
+		schedule_timeout_killable(1);
+	}
+	percpu_down_read(&vm->activity);
+}
+
 static int vmlab_charge_wait(struct vmlab_lineage *lineage)
 {
 	unsigned long until = 0;
-	unsigned int idle = 0;
+	bool waited = false;
 	long used, freed;
 
 	while (!vmlab_lineage_charge(lineage, 1)) {
@@ -408,15 +445,16 @@ static int vmlab_charge_wait(struct vmlab_lineage *lineage)
 		used = atomic_long_read(&lineage->nr_frames);
 		freed = vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2);
 		if (freed > 0)
-			idle = 0;
+			waited = false;
 		if (!vmlab_reclaim_failed_active(lineage->vm, freed, &until))
 			continue;
-		/* Others may have freed some, or have frames in hand that no slot names yet. */
+		/* Others may have freed some. */
 		if (atomic_long_read(&lineage->nr_frames) < used)
 			continue;
-		if (++idle == VMLAB_IDLE_WAITS)
-			return -ENOMEM;
-		vmlab_wait_inactive(lineage->vm);
+		if (waited)
+			return -ENOSPC;
+		vmlab_wait_idle(lineage->vm, &lineage->nr_moving);
+		waited = true;
 	}
 	return 0;
 }
@@ -442,7 +480,8 @@ void vmlab_reclaim_to_limit(struct vmlab_lineage *lineage)
 		percpu_down_read(&lineage->vm->activity);
 		freed = vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH);
 		percpu_up_read(&lineage->vm->activity);
-		if (vmlab_reclaim_failed(freed, &until) || fatal_signal_pending(current))
+		if (vmlab_reclaim_failed(lineage->vm, freed, &until) ||
+		    fatal_signal_pending(current))
 			return;
 	}
 }
@@ -474,10 +513,10 @@ static bool vmlab_drain_all(struct vmlab *vm)
 
 /*
  * Nothing could be reclaimed: have others freed something, are frames in caches, or in the
- * hands of somebody who has locked victims and not yet counted them as on their way?
+ * hands of somebody?  Each is asked once, since each answer costs a look at all frames.
  */
-static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained,
-				unsigned int *idle, unsigned long *until)
+static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained, bool *waited,
+				unsigned long *until)
 {
 	if (atomic_long_read(&vm->nr_evicted) != evicted) {
 		/* What others freed may be in their caches by now. */
@@ -489,7 +528,11 @@ static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained,
 		*drained = vmlab_drain_all(vm);
 		return *drained || !vmlab_reclaim_failed_active(vm, -EBUSY, until);
 	}
-	return ++*idle < VMLAB_IDLE_WAITS && !vmlab_reclaim_failed_active(vm, -EBUSY, until);
+	if (*waited)
+		return false;
+	vmlab_wait_idle(vm, &vm->nr_moving);
+	*waited = true;
+	return true;
 }
 
 /*
@@ -498,7 +541,7 @@ static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained,
  * for write.
  */
 static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
-			     unsigned long *until)
+			     unsigned long ends, unsigned long *until)
 {
 	if (READ_ONCE(vm->shrinking) && !vmlab_waited_enough(until)) {
 		vmlab_wait_inactive(vm);
@@ -506,7 +549,7 @@ static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
 	}
 	/* Who was killed frees what he has step by step: worth a wait of its own. */
 	*until = 0;
-	return flags & VMLAB_ALLOC_NO_OOM ? -ENOMEM : vmlab_oom(vm, nid);
+	return flags & VMLAB_ALLOC_NO_OOM ? -ENOSPC : vmlab_oom(vm, nid, ends);
 }
 
 /**
@@ -540,23 +583,24 @@ void vmlab_frame_make_room(struct vmlab_lineage *lineage, int nid)
  * @frame: out: the frame, INFLIGHT
  *
  * Context: sleeps; no slot locked; vm->activity held for read.
- * Return: 0; -ENOMEM when the limit or the pool is exhausted and the OOM policy
- * gives nothing; -EINTR on a fatal signal.
+ * Return: 0; -ENOSPC when the limit or the pool is exhausted and the OOM policy
+ * gives nothing; -EINTR on a fatal signal.  Never -ENOMEM: that is the machine's memory.
  */
 int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 		    struct vmlab_frame **frame)
 {
 	struct vmlab *vm = lineage->vm;
 	struct vmlab_pool *wanted = vmlab_numa_pool(vm, nid);
-	unsigned long until = 0;
-	unsigned int idle = 0;
-	bool drained = false;
+	unsigned long until = 0, ends = 0;
+	bool drained = false, waited = false;
 	long evicted;
 	int err;
 
 	if (!wanted)
-		return -ENOMEM;
+		return -ENOSPC;
 	for (;;) {
+		if (!drained)
+			ends = vmlab_oom_ends(vm);
 		err = vmlab_charge_wait(lineage);
 		if (err)
 			return err;
@@ -570,13 +614,13 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 		evicted = atomic_long_read(&vm->nr_evicted);
 		if (!vmlab_reclaim_failed_active(vm, vmlab_reclaim_direct(vm, wanted), &until))
 			continue;
-		if (vmlab_worth_a_retry(vm, evicted, &drained, &idle, &until))
+		if (vmlab_worth_a_retry(vm, evicted, &drained, &waited, &until))
 			continue;
-		err = vmlab_last_resort(vm, nid, flags, &until);
+		err = vmlab_last_resort(vm, nid, flags, ends, &until);
 		if (err)
 			return err;
 		drained = false;
-		idle = 0;
+		waited = false;
 	}
 }
 

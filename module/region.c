@@ -311,7 +311,8 @@ void vmlab_region_open(struct vm_area_struct *vma)
  * vmlab_region_close() - vm_operations->close: a VMA ends
  * @vma: the VMA; its page tables are gone, and flushed
  *
- * A private object loses what no other VMA of it maps.
+ * A private object loses what no other VMA of it maps, any other only the notes where its
+ * holes were read.
  *
  * Context: mmap_lock held for write, or the address space ends; sleeps.
  */
@@ -320,14 +321,19 @@ void vmlab_region_close(struct vm_area_struct *vma)
 	struct vmlab_region *region = vma->vm_private_data;
 	struct vmlab_object *obj = region->object;
 	u64 first = vma->vm_pgoff, last = first + vma_pages(vma) - 1, nr;
+	bool private;
 
 	if (!obj)
 		return;
+	private = vmlab_region_is_private(region);
 	/* With its last VMA all of it goes. */
-	if (vmlab_region_is_private(region) &&
-	    (kref_read(&region->ref) > 1 || READ_ONCE(obj->nr_regions) > 1)) {
+	if (private ? kref_read(&region->ref) > 1 || READ_ONCE(obj->nr_regions) > 1 :
+		      xa_marked(&obj->leaves, VMLAB_TAG_ZERO)) {
 		while ((nr = vmlab_rmap_next_uncovered(obj, &first, last, vma))) {
-			vmlab_range_unmapped(obj, first, nr, vma);
+			if (private)
+				vmlab_range_unmapped(obj, first, nr, vma);
+			else
+				vmlab_range_forget_zero(obj, first, nr, vma);
 			first += nr;
 			if (first > last)
 				break;

@@ -135,7 +135,7 @@ static int vmlab_chunk_empty(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 	if (!vmlab_chunk_has_room(pool->vm, chunk))
 		return -ENOSPC;
 	while (!vmlab_chunk_try_remove(pool, chunk)) {
-		if (vmlab_reclaim_failed(vmlab_shrink_reclaim(pool), &until) &&
+		if (vmlab_reclaim_failed(pool->vm, vmlab_shrink_reclaim(pool), &until) &&
 		    ++tries == VMLAB_SHRINK_TRIES)
 			return -ENOSPC;
 		if (fatal_signal_pending(current))

@@ -116,6 +116,7 @@ static void vmlab_vma_for_each_table(struct vm_area_struct *vma, u64 first, u64 
 		   linear_page_index(vma, addr) & (VMLAB_LEAF_SLOTS - 1),
 		   (next - addr) >> PAGE_SHIFT, arg);
 		spin_unlock(ptl);
+		cond_resched();
 	}
 }
 
@@ -507,9 +508,11 @@ void vmlab_rmap_wrprotect(struct vmlab_object *obj, u64 first, u64 last,
 
 	vmlab_tlb_begin(&tlb, obj->lineage);
 	for (vma = vmlab_vma_first_in(mapping, first, last); vma;
-	     vma = vmlab_vma_tree_iter_next(vma, first, last))
+	     vma = vmlab_vma_tree_iter_next(vma, first, last)) {
 		if (vmlab_vma_object(vma) == obj)
 			vmlab_wrprotect_vma(&tlb, vma, first, last, flushed);
+		cond_resched();
+	}
 	vmlab_tlb_end(&tlb);
 }
 
@@ -533,6 +536,7 @@ void vmlab_rmap_unmap_object(struct vmlab_object *obj, u64 first, u64 last)
 		u64 from = max_t(u64, first, vmlab_vma_first(vma));
 		u64 to = min_t(u64, last, vmlab_vma_last(vma));
 
+		cond_resched();
 		if (vmlab_vma_object(vma) != obj)
 			continue;
 		zap_vma_ptes(vma, vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT),
@@ -563,6 +567,7 @@ u64 vmlab_rmap_next_uncovered(struct vmlab_object *obj, u64 *first, u64 last,
 	/* They come by their first page. */
 	for (vma = vmlab_vma_first_in(mapping, pos, last); vma && pos <= last;
 	     vma = vmlab_vma_tree_iter_next(vma, *first, last)) {
+		cond_resched();
 		if (vma == but || vmlab_vma_object(vma) != obj)
 			continue;
 		if (vmlab_vma_first(vma) > pos) {

@@ -27,6 +27,11 @@
 
 #include "vmlab.h"
 
+/* How long a device that took nothing is passed over while another has room. */
+#define VMLAB_SWAP_PAUSE	(5 * HZ)
+/* How often it is tried where none has. */
+#define VMLAB_SWAP_TRY		max(HZ / 10, 1)
+
 #define VMLAB_SWAP_MIN_PAGES	10	/* the least that mkswap makes, header included */
 #define VMLAB_SWAP_MAX_PRIORITY	32767	/* as for swapon(2) */
 #define VMLAB_SWAP_MAGIC	"SWAPSPACE2"
@@ -815,9 +820,101 @@ u64 vmlab_swap_used_pages(struct vmlab *vm)
 	return nr;
 }
 
-/* From one group of devices with equal priority, which begins at order->devs[@group]. */
+/* Has it taken nothing the last time, and not long ago? */
+static bool vmlab_swap_dev_fails(struct vmlab_swap_dev *dev)
+{
+	return READ_ONCE(dev->failing) &&
+	       time_before(jiffies, READ_ONCE(dev->failed_at) + VMLAB_SWAP_PAUSE);
+}
+
+/* One caller every now and then may find out whether it takes anything now. */
+static bool vmlab_swap_dev_try(struct vmlab_swap_dev *dev)
+{
+	unsigned long at = READ_ONCE(dev->try_at);
+
+	return time_after_eq(jiffies, at) &&
+	       cmpxchg(&dev->try_at, at, jiffies + VMLAB_SWAP_TRY) == at;
+}
+
+/**
+ * vmlab_swap_note_write() - tell what a device did with a batch of writes
+ * @vm: the instance
+ * @entry: one of them, on which the caller has a reference
+ * @works: whether it took any; else it is passed over for a while
+ *
+ * Context: process context; may hold spinlocks.
+ */
+void vmlab_swap_note_write(struct vmlab *vm, u64 entry, bool works)
+{
+	struct vmlab_swap_dev *dev = vmlab_swap_dev_of(vm, entry);
+
+	if (works && !READ_ONCE(dev->failing))
+		return;
+	if (!works) {
+		WRITE_ONCE(dev->failed_at, jiffies);
+		WRITE_ONCE(dev->try_at, jiffies + VMLAB_SWAP_TRY);
+	}
+	/* For people: when it began, and when it was over. */
+	if (xchg(&dev->failing, !works) != works)
+		return;
+	if (works)
+		pr_info_ratelimited("swap: %s: takes pages again\n", dev->path);
+	else
+		pr_warn_ratelimited("swap: %s: takes no page: passed over for now\n",
+				    dev->path);
+}
+
+/**
+ * vmlab_swap_is_failing() - is there room, but only on devices that took nothing lately?
+ * @vm: the instance
+ *
+ * Context: any but interrupts.
+ */
+bool vmlab_swap_is_failing(struct vmlab *vm)
+{
+	struct vmlab_swap_order *order;
+	bool fails = false, works = false;
+	unsigned int i;
+
+	rcu_read_lock();
+	order = rcu_dereference(vm->swap_order);
+	for (i = 0; order && i < order->nr && !works; i++) {
+		struct vmlab_swap_dev *dev = order->devs[i];
+
+		if (!READ_ONCE(dev->accepting) || !READ_ONCE(dev->map.nr_free))
+			continue;
+		fails |= vmlab_swap_dev_fails(dev);
+		works |= !vmlab_swap_dev_fails(dev);
+	}
+	rcu_read_unlock();
+	return fails && !works;
+}
+
+/**
+ * vmlab_swap_has_devs() - is any swap device on?
+ * @vm: the instance
+ *
+ * Context: any but interrupts.
+ */
+bool vmlab_swap_has_devs(struct vmlab *vm)
+{
+	struct vmlab_swap_order *order;
+	bool has;
+
+	rcu_read_lock();
+	order = rcu_dereference(vm->swap_order);
+	has = order && order->nr;
+	rcu_read_unlock();
+	return has;
+}
+
+/*
+ * From one group of devices with equal priority, which begins at order->devs[@group].
+ * @failing: from those that have taken nothing lately, else from the others.
+ */
 static unsigned int vmlab_swap_alloc_group(struct vmlab_swap_order *order,
-					   unsigned int group, unsigned int nr, u64 *first)
+					   unsigned int group, bool failing,
+					   unsigned int nr, u64 *first)
 {
 	unsigned int group_nr = order->group_nr[group];
 	struct vmlab_swap_dev *dev;
@@ -828,6 +925,10 @@ static unsigned int vmlab_swap_alloc_group(struct vmlab_swap_order *order,
 	for (i = 0; i < group_nr; i++) {
 		dev = order->devs[group + (turn + i) % group_nr];
 		if (!READ_ONCE(dev->accepting) || !READ_ONCE(dev->map.nr_free))
+			continue;
+		if (vmlab_swap_dev_fails(dev) != failing)
+			continue;
+		if (failing && !vmlab_swap_dev_try(dev))
 			continue;
 		got = vmlab_swap_map_alloc(&dev->map, nr, first);
 		if (!got)
@@ -847,7 +948,8 @@ static unsigned int vmlab_swap_alloc_group(struct vmlab_swap_order *order,
  * @first: out: entry of the first one; the others follow it
  *
  * From the device with the highest priority that has room; devices of equal
- * priority take turns.  Who gets fewer than wanted asks again for the rest.
+ * priority take turns.  A device that took nothing lately comes last, and then only
+ * every now and then.  Who gets fewer than wanted asks again for the rest.
  * Each entry has one reference then, which is the caller's.
  *
  * Context: process context; may hold spinlocks.
@@ -861,7 +963,9 @@ unsigned int vmlab_swap_alloc(struct vmlab *vm, unsigned int nr, u64 *first)
 	rcu_read_lock();
 	order = rcu_dereference(vm->swap_order);
 	for (i = 0; order && i < order->nr && !got; i += order->group_nr[i])
-		got = vmlab_swap_alloc_group(order, i, nr, first);
+		got = vmlab_swap_alloc_group(order, i, false, nr, first);
+	for (i = 0; order && i < order->nr && !got; i += order->group_nr[i])
+		got = vmlab_swap_alloc_group(order, i, true, nr, first);
 	rcu_read_unlock();
 	return got;
 }

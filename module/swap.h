@@ -30,6 +30,9 @@ struct vmlab_bdev_handle;
  * @priority:	higher ones are filled first; negative: chosen by us.  Under
  *		vm->swap_mutex
  * @accepting:	slots may be allocated; cleared while swapoff empties it
+ * @failing:	the last batch of writes failed as a whole
+ * @failed_at:	when that was, in jiffies
+ * @try_at:	when it may be tried next, if nothing else has room
  * @map:	its slots
  * @nr_read: @nr_written: pages, since swapon
  * @nr_errors:	pages that could not be read or written, or had a wrong checksum
@@ -42,6 +45,9 @@ struct vmlab_swap_dev {
 	char				*path;
 	int				priority;
 	bool				accepting;
+	bool				failing;
+	unsigned long			failed_at;
+	unsigned long			try_at;
 	struct vmlab_swap_map		map;
 	atomic64_t			nr_read;
 	atomic64_t			nr_written;
@@ -89,11 +95,13 @@ static inline u64 vmlab_swap_entry(unsigned int dev, u64 offset)
  * @entry:	where on swap
  * @error:	out, after vmlab_swap_wait(): 0, -EIO, or for reads -EILSEQ: the
  *		checksum is wrong
+ * @bad:	out, for writes that failed: it is the slot's fault, not the whole device's
  */
 struct vmlab_swap_io {
 	struct vmlab_frame	*frame;
 	u64			entry;
 	int			error;
+	bool			bad;
 };
 
 /**
@@ -134,6 +142,9 @@ unsigned int vmlab_swap_alloc(struct vmlab *vm, unsigned int nr, u64 *first);
 bool vmlab_swap_get(struct vmlab *vm, u64 entry);
 void vmlab_swap_put(struct vmlab *vm, u64 entry);
 void vmlab_swap_mark_bad(struct vmlab *vm, u64 entry);
+void vmlab_swap_note_write(struct vmlab *vm, u64 entry, bool works);
+bool vmlab_swap_is_failing(struct vmlab *vm);
+bool vmlab_swap_has_devs(struct vmlab *vm);
 struct vmlab_swap_slot *vmlab_swap_slot(struct vmlab *vm, u64 entry);
 struct block_device *vmlab_swap_bdev(struct vmlab *vm, u64 entry);
 struct vmlab_swap_dev *vmlab_swap_dev(struct vmlab *vm, unsigned int index);

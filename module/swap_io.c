@@ -21,7 +21,7 @@
  */
 #define VMLAB_SWAP_BIO_RESERVE	16
 
-/* Pages in a row that fail alone too, until what is to be read is given up. */
+/* Pages in a row that fail alone too, until the rest is given up. */
 #define VMLAB_SWAP_RETRIES	4
 
 /**
@@ -175,6 +175,7 @@ void vmlab_swap_submit(struct vmlab_swap_batch *batch)
 		struct vmlab_swap_io *io = &batch->io[i];
 
 		io->error = 0;
+		io->bad = false;
 		if (batch->write)
 			vmlab_swap_slot(batch->vm, io->entry)->crc =
 				vmlab_swap_crc(io->frame);
@@ -261,37 +262,150 @@ static void vmlab_swap_account(struct vmlab_swap_batch *batch, struct vmlab_swap
 		vmlab_count(batch->vm, swap_read_error, 1);
 }
 
+/* Each retry may take the device's time-out, with slots locked: not too many. */
+static void vmlab_swap_retry_reads(struct vmlab_swap_batch *batch)
+{
+	unsigned int i, failed = 0;
+
+	for (i = 0; i < batch->nr && failed < VMLAB_SWAP_RETRIES; i++) {
+		if (!batch->io[i].error)
+			continue;
+		vmlab_swap_retry(batch, &batch->io[i]);
+		failed = batch->io[i].error ? failed + 1 : 0;
+	}
+}
+
+static void vmlab_swap_check_crc(struct vmlab_swap_batch *batch)
+{
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++) {
+		struct vmlab_swap_io *io = &batch->io[i];
+
+		if (!io->error && vmlab_swap_crc(io->frame) !=
+				  vmlab_swap_slot(batch->vm, io->entry)->crc)
+			io->error = -EILSEQ;
+	}
+}
+
+/*
+ * Tries the writes from @first on that failed, each alone: the last one first, at another
+ * place of the device than those that come next.
+ * Return: whether the device has worked at the end.
+ */
+static bool vmlab_swap_retry_failed(struct vmlab_swap_batch *batch, unsigned int first,
+				    unsigned int nr)
+{
+	unsigned int i, failed = 0;
+
+	for (i = 0; i < nr && failed < VMLAB_SWAP_RETRIES; i++) {
+		struct vmlab_swap_io *io = &batch->io[first + (i ? i - 1 : nr - 1)];
+
+		if (!io->error)
+			continue;
+		vmlab_swap_retry(batch, io);
+		io->bad = io->error;
+		failed = io->error ? failed + 1 : 0;
+	}
+	return !failed;
+}
+
+/* Does the device still take a page that it took just now? */
+static bool vmlab_swap_still_works(struct vmlab_swap_batch *batch, unsigned int first,
+				   unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = first; i < first + nr; i++) {
+		struct vmlab_swap_io *io = &batch->io[i];
+
+		if (io->error)
+			continue;
+		io->error = -EIO;
+		vmlab_swap_retry(batch, io);
+		return !io->error;
+	}
+	return false;
+}
+
+/* The device works: what it did not take before, does it take now? */
+static void vmlab_swap_confirm_bad(struct vmlab_swap_batch *batch, unsigned int first,
+				   unsigned int nr)
+{
+	unsigned int i, failed = 0;
+
+	for (i = first; i < first + nr; i++) {
+		struct vmlab_swap_io *io = &batch->io[i];
+
+		if (io->bad && failed < VMLAB_SWAP_RETRIES) {
+			vmlab_swap_retry(batch, io);
+			failed = io->error ? failed + 1 : 0;
+			io->bad = io->error;
+		} else {
+			io->bad = false;
+		}
+	}
+}
+
+/*
+ * Writes to one device.  What fails alone too is the slot's fault if the device is seen to
+ * work after that, and it fails once more.  Else it is the device's, which may be away for a
+ * moment only: no slot is blamed for that.
+ */
+static void vmlab_swap_settle_writes(struct vmlab_swap_batch *batch, unsigned int first,
+				     unsigned int nr)
+{
+	bool failed = false, works = true;
+	unsigned int i;
+
+	for (i = first; i < first + nr; i++)
+		failed |= batch->io[i].error;
+	if (failed)
+		works = vmlab_swap_retry_failed(batch, first, nr) ||
+			vmlab_swap_still_works(batch, first, nr);
+	if (failed && works)
+		vmlab_swap_confirm_bad(batch, first, nr);
+	for (i = first; i < first + nr && !works; i++)
+		batch->io[i].bad = false;
+	vmlab_swap_note_write(batch->vm, batch->io[first].entry, works);
+}
+
+static void vmlab_swap_retry_writes(struct vmlab_swap_batch *batch)
+{
+	unsigned int first, nr;
+
+	for (first = 0; first < batch->nr; first += nr) {
+		unsigned int dev = vmlab_swap_entry_dev(batch->io[first].entry);
+
+		for (nr = 1; first + nr < batch->nr; nr++)
+			if (vmlab_swap_entry_dev(batch->io[first + nr].entry) != dev)
+				break;
+		vmlab_swap_settle_writes(batch, first, nr);
+	}
+}
+
 /**
  * vmlab_swap_wait() - wait until all pages of a batch are read or written
  * @batch: a batch that was submitted
  *
  * Afterwards io[].error of each page is 0; or -EIO: the device failed twice,
- * the second time with this page alone, or, when reading, with several before
- * it; or, for reads, -EILSEQ: what came is not what was written there.  The
- * frame of a page that failed to be read holds anything.
+ * the second time with this page alone, or with several before it; or, for
+ * reads, -EILSEQ: what came is not what was written there.  The frame of a page
+ * that failed to be read holds anything.
  *
  * Context: sleeps, uninterruptibly; as for vmlab_swap_submit().
  */
 void vmlab_swap_wait(struct vmlab_swap_batch *batch)
 {
-	unsigned int i, failed = 0;
+	unsigned int i;
 
 	wait_for_completion_io(&batch->done);
-	for (i = 0; i < batch->nr; i++) {
-		struct vmlab_swap_io *io = &batch->io[i];
-
-		/*
-		 * Each may take the device's time-out, with slots locked.  A page not read is
-		 * none lost; one not written costs its slot on swap, so each is tried.
-		 */
-		if (io->error && (batch->write || failed < VMLAB_SWAP_RETRIES)) {
-			vmlab_swap_retry(batch, io);
-			failed = io->error ? failed + 1 : 0;
-		}
-		if (!batch->write && !io->error &&
-		    vmlab_swap_crc(io->frame) !=
-		    vmlab_swap_slot(batch->vm, io->entry)->crc)
-			io->error = -EILSEQ;
-		vmlab_swap_account(batch, io);
+	if (batch->write) {
+		vmlab_swap_retry_writes(batch);
+	} else {
+		vmlab_swap_retry_reads(batch);
+		vmlab_swap_check_crc(batch);
 	}
+	for (i = 0; i < batch->nr; i++)
+		vmlab_swap_account(batch, &batch->io[i]);
 }

@@ -124,7 +124,7 @@ static bool vmlab_unshare_publish(struct vmlab_object *obj, struct vmlab_leaf *f
 		if (pins)
 			vmlab_unshare_drop_pins(from);
 		vmlab_leaf_list(to);
-		__xa_store(&obj->leaves, to->index, to, GFP_NOWAIT);
+		vmlab_leaf_store(obj, to);
 		/* After the store: who reads the new number finds the new leaf. */
 		smp_store_release(&obj->leaf_seq, obj->leaf_seq + 1);
 		done = true;
@@ -167,8 +167,8 @@ static int vmlab_unshare_frozen(struct vmlab_object *obj, struct vmlab_leaf *fro
  * nobody knows: another clone may come at once.
  *
  * Context: sleeps; reclaims unless NO_WAIT; no slot locked; vm->activity held for read.
- * Return: 0; -ENOMEM as vmlab_frame_get(); -EINTR on a fatal signal; -EAGAIN: NO_WAIT,
- * and it would have had to, or NO_FORK, and there is one.
+ * Return: 0; -ENOMEM: the machine has no memory; -ENOSPC as vmlab_frame_get(); -EINTR on
+ * a fatal signal; -EAGAIN: NO_WAIT, and it would have had to, or NO_FORK, and there is one.
  */
 int vmlab_leaf_unshare(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 {

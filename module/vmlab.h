@@ -66,7 +66,8 @@
  *               lineage->clone_sem  which objects own which leaf.  Write: clone,
  *                                   which never waits for a slot.  Read: a new or
  *                                   an unshared leaf is published; write()'s copy.
- *                                   No frame is waited for under it
+ *                                   No frame is waited for under it; memory
+ *                                   of the machine is (clone.c)
  *                 i_mmap_rwsem      as the core takes it
  *                   xa_lock of object->leaves, then of lineage->leaves
  *                     leaf->lock    slot words and the leaf's counts
@@ -123,6 +124,7 @@
 #define VMLAB_SLOT_WAITS	64
 #define VMLAB_POOL_MB_MAX	(1UL << 26)	/* 64 TiB */
 #define VMLAB_RA_MAX		64	/* pages of the largest read-ahead window */
+#define VMLAB_MARKS_AT_ONCE	512	/* marks of the zero page that are taken away together */
 /*
  * Objects of one lineage, at most: a fork bomb ends here.  Fewer than the references
  * that a swap slot can count.
@@ -272,6 +274,10 @@ struct vmlab_slot {
 	u8			events;
 };
 
+/* What is tagged in object->leaves: so neither kind is looked for among the other. */
+#define VMLAB_TAG_LEAF		XA_MARK_0
+#define VMLAB_TAG_ZERO		XA_MARK_1	/* marks of the zero page, see leaf.c */
+
 enum vmlab_object_kind {
 	VMLAB_OBJECT_FILE,	/* an open of /dev/vmlab */
 	VMLAB_OBJECT_SNAPSHOT,	/* ioctl(SNAPSHOT) */
@@ -288,7 +294,9 @@ enum vmlab_object_kind {
  * @kind:	what it is
  * @frozen:	a snapshot that nobody may change
  * @leaves:	page index >> VMLAB_LEAF_SHIFT to leaf.  A value entry instead of a leaf
- *		says: no leaf, but PTEs may map the zero page in this 2 MiB
+ *		says: no leaf, but PTEs may map the zero page in this 2 MiB (leaf.c)
+ * @nr_fades:	how often marks of the zero page were about to be taken away, under the
+ *		xa_lock of @leaves
  * @leaf_seq:	how often a leaf in @leaves was exchanged for another.  Who looks one
  *		up reads it before, and again under leaf->lock
  * @mm:		PRIVATE: whose mappings; compared, never followed
@@ -316,6 +324,7 @@ struct vmlab_object {
 	enum vmlab_object_kind	kind;
 	bool			frozen;
 	struct xarray		leaves;
+	unsigned long		nr_fades;
 	unsigned long		leaf_seq;
 	struct mm_struct	*mm;
 	struct vmlab_object	*file_obj;
@@ -646,8 +655,13 @@ int vmlab_leaf_freeze(struct vmlab_object *obj, u64 pgoff, bool wait,
 		      struct vmlab_leaf **leaf);
 void vmlab_leaf_thaw(struct vmlab_leaf *leaf);
 void vmlab_events_add(struct vmlab_events *to, const struct vmlab_events *from);
+void vmlab_leaf_store(struct vmlab_object *obj, struct vmlab_leaf *leaf);
 int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff);
 bool vmlab_leaf_is_zero_marked(struct vmlab_object *obj, u64 pgoff);
+unsigned long vmlab_marks_fade(struct vmlab_object *obj, u64 *index, u64 last,
+			       unsigned int *nr);
+void vmlab_marks_erase(struct vmlab_object *obj, u64 index, unsigned int nr,
+		       unsigned long number);
 
 enum vmlab_slot_wait {
 	VMLAB_SLOT_KILLABLE,	/* -EINTR on a fatal signal */
@@ -695,6 +709,8 @@ int vmlab_slot_lock_present(struct vmlab_object *obj, u64 pgoff, enum vmlab_fill
 			    struct vmlab_slot *slot);
 void vmlab_range_unmapped(struct vmlab_object *obj, u64 first, u64 nr,
 			  struct vm_area_struct *but);
+void vmlab_range_forget_zero(struct vmlab_object *obj, u64 first, u64 nr,
+			     struct vm_area_struct *but);
 void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot);
 void vmlab_slot_dirty(struct vmlab_slot *slot);
 void vmlab_slot_drop(struct vmlab_slot *slot);
@@ -835,7 +851,7 @@ void vmlab_reclaim_wake(struct vmlab_pool *pool);
 long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr);
 long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr);
 void vmlab_reclaim_to_limit(struct vmlab_lineage *lineage);
-bool vmlab_reclaim_failed(long freed, unsigned long *until);
+bool vmlab_reclaim_failed(struct vmlab *vm, long freed, unsigned long *until);
 struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, int nid,
 				    unsigned int flags);
 int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
@@ -925,7 +941,8 @@ void vmlab_swapin_touch(struct vmlab_slot *slot);
 /* oom.c */
 int vmlab_oom_init(struct vmlab *vm);
 void vmlab_oom_exit(struct vmlab *vm);
-int vmlab_oom(struct vmlab *vm, int nid);
+unsigned long vmlab_oom_ends(struct vmlab *vm);
+int vmlab_oom(struct vmlab *vm, int nid, unsigned long ends);
 
 /* numa.c */
 int vmlab_numa_init_fallback(struct vmlab_pool *pool);

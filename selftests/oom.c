@@ -9,6 +9,7 @@
 #include "kselftest_harness.h"
 #include "vmlab_test.h"
 
+#include <pthread.h>
 #include <signal.h>
 
 #define TAG 0x00f
@@ -253,6 +254,124 @@ TEST_F_TIMEOUT(oom, several_at_once, 90)
 	}
 	EXPECT_EQ(4, killed + fine);
 	EXPECT_GE(fine, 1);
+}
+
+#define STORERS 8
+#define HOLE_EVERY 64
+
+struct storer {
+	pthread_barrier_t *start;
+	char *at;
+};
+
+static void *store_once(void *arg)
+{
+	struct storer *storer = arg;
+
+	pthread_barrier_wait(storer->start);
+	*(volatile char *)storer->at = 1;
+	return NULL;
+}
+
+/* Takes all there is, but for holes; then threads fill some of those at once. */
+static int fill_and_store_at_once(void *arg)
+{
+	struct task *task = arg;
+	struct storer storers[STORERS];
+	pthread_t threads[STORERS];
+	pthread_barrier_t start;
+	int fd = object_open(), i;
+	size_t page;
+	char *map;
+
+	CHECK(fd >= 0);
+	set_score(-1000);
+	map = object_map(fd, 0, task->pages);
+	CHECK(!madvise(map, task->pages * PAGE, MADV_RANDOM));
+	for (page = 0; page < task->pages; page++)
+		if (page % HOLE_EVERY && try_store(map + page * PAGE, 1))
+			break;
+	CHECK(page < task->pages && page / HOLE_EVERY >= STORERS);
+	CHECK(!debugfs_write("oom", "kill\n"));
+	CHECK(!pthread_barrier_init(&start, NULL, STORERS));
+	for (i = 0; i < STORERS; i++) {
+		storers[i] = (struct storer){ &start, map + i * HOLE_EVERY * PAGE };
+		CHECK(!pthread_create(&threads[i], NULL, store_once, &storers[i]));
+	}
+	for (i = 0; i < STORERS; i++)
+		CHECK(!pthread_join(threads[i], NULL));
+	return 0;
+}
+
+/* One victim has enough for all who wait, though it all is in one CPU's cache: one goes. */
+TEST_F_TIMEOUT(oom, no_more_than_needed, 60)
+{
+	struct task small = { .pages = 2 * STORERS }, large = { .pages = 2 * self->total };
+	uint64_t kills = counter("oom_kill");
+	int i, killed = 0;
+	pid_t pids[12];
+
+	for (i = 0; i < 12; i++)
+		pids[i] = start_small(self, &small);
+	ASSERT_EQ(0, debugfs_write("oom", "sigbus\n"));
+	EXPECT_EQ(0, child_run(fill_and_store_at_once, &large));
+	EXPECT_EQ(kills + 1, counter("oom_kill"));
+	for (i = 0; i < 12; i++)
+		ASSERT_EQ(1, write(self->go[1], "", 1));
+	for (i = 0; i < 12; i++) {
+		int status = child_wait(pids[i]);
+
+		EXPECT_TRUE(!status || status == BY_SIGNAL(SIGKILL)) TH_LOG("%d", status);
+		killed += status != 0;
+	}
+	EXPECT_EQ(1, killed);
+}
+
+#define PIECES 2000
+#define COPIES 8
+
+static int map_and_wait(void *arg)
+{
+	struct task *task = arg;
+	char byte;
+
+	CHECK(write(task->ready[1], "", 1) == 1);
+	CHECK(read(task->go[0], &byte, 1) == 1);
+	return 0;
+}
+
+/* The table to choose from has a row for a process and an object, not one for each mapping. */
+TEST_F_TIMEOUT(oom, thousands_of_mappings, 90)
+{
+	struct task large = { .pages = 2 * self->total };
+	struct task task = { .ready = self->ready, .go = self->go };
+	int fd = object_open(), i;
+	uint64_t kills = counter("oom_kill");
+	char *maps[PIECES], byte;
+	pid_t pids[COPIES];
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(0, object_write_pages(fd, TAG, 0, 8, 1));
+	for (i = 0; i < PIECES; i++)
+		maps[i] = object_map(fd, 2 * i, 1);
+	/* The copies' mappings lie between each other's in the order that they are met. */
+	for (i = 0; i < COPIES; i++) {
+		pids[i] = child_start(map_and_wait, &task);
+		ASSERT_EQ(1, read(self->ready[0], &byte, 1));
+	}
+	ASSERT_EQ(0, inject("oom", "nth 1000000"));
+	EXPECT_EQ(BY_SIGNAL(SIGKILL), child_run(grow, &large));
+	EXPECT_EQ(kills + 1, counter("oom_kill"));
+	/* It began with room for more than that, and never grew. */
+	EXPECT_EQ(1, inject_seen("oom"));
+	inject_off();
+	for (i = 0; i < COPIES; i++)
+		ASSERT_EQ(1, write(self->go[1], "", 1));
+	for (i = 0; i < COPIES; i++)
+		EXPECT_EQ(0, child_wait(pids[i]));
+	for (i = 0; i < PIECES; i++)
+		munmap(maps[i], PAGE);
+	close(fd);
 }
 
 TEST_F(oom, bad_policies)

@@ -16,9 +16,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define TAG 0x941
+#define SYS_IA32_REMAP_FILE_PAGES 257
 #define PAGES (2 * LEAF_PAGES + 40)
 
 FIXTURE(private)
@@ -373,6 +375,72 @@ TEST_F(private, mapped_over_itself)
 	EXPECT_EQ(0, pages_wrong(map, TAG, 0, PAGES, 2));
 	EXPECT_VERIFY_OK();
 	munmap(map, PAGES * PAGE);
+}
+
+static int remap_pages(void *map, size_t pages, size_t to)
+{
+	return syscall(SYS_remap_file_pages, map, pages * PAGE, 0, to, 0) ? -errno : 0;
+}
+
+/* The same from a 32-bit program, whose calls have other numbers. */
+static int remap_pages_ia32(void *map, size_t pages, size_t to)
+{
+	long ret = SYS_IA32_REMAP_FILE_PAGES;
+
+	asm volatile("int $0x80" : "+a" (ret)
+		     : "b" (map), "c" (pages * PAGE), "d" (0L), "S" (to), "D" (0L)
+		     : "memory", "r8", "r9", "r10", "r11");
+	return (int)ret;
+}
+
+static int remap_without_descriptor(void *arg)
+{
+	char *map = arg;
+
+	CHECK(remap_pages(map, 4, 8) == -EINVAL);
+	CHECK(remap_pages(map + PAGE, 1, 8) == -EINVAL);
+	CHECK(!pages_wrong(map, TAG, 0, 8, 2));
+	return 0;
+}
+
+/* A private mapping is no way to the object itself, nor to pages that it never showed. */
+TEST_F(private, is_not_remapped)
+{
+	const size_t pages = 8;
+	char *shared = object_map(self->fd, 0, 2 * pages), *map, *low;
+	int number;
+
+	pages_fill(shared, TAG, 0, 2 * pages, 1);
+	map = object_map_private(self->fd, 0, pages);
+	pages_fill(map, TAG, 0, pages, 2);
+	EXPECT_EQ(-EINVAL, remap_pages(map, pages, pages));
+	EXPECT_EQ(-EINVAL, remap_pages(map, pages, 0));
+	EXPECT_EQ(-EINVAL, remap_pages(map + PAGE, 2, pages));
+	ASSERT_EQ(0, mprotect(map, pages * PAGE, PROT_READ));
+	EXPECT_EQ(-EINVAL, remap_pages(map, pages, pages));
+	ASSERT_EQ(0, mprotect(map, pages * PAGE, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, child_run(remap_without_descriptor, map));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, 2));
+	EXPECT_EQ(0, pages_wrong(shared, TAG, 0, 2 * pages, 1));
+
+	low = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_32BIT,
+		   self->fd, 0);
+	ASSERT_NE(MAP_FAILED, low);
+	pages_fill(low, TAG, 0, pages, 3);
+	number = remap_pages_ia32(low, pages, pages);
+	EXPECT_TRUE(number == -EINVAL || number == -ENOSYS) TH_LOG("%d", number);
+	EXPECT_EQ(0, pages_wrong(low, TAG, 0, pages, 3));
+	munmap(low, pages * PAGE);
+
+	/* A shared one is: that is what the call is for. */
+	EXPECT_EQ(0, remap_pages(shared, 4, pages));
+	EXPECT_EQ(0, pages_wrong(shared, TAG, pages, 4, 1));
+	/* And who has the descriptor may map the object over his copy. */
+	ASSERT_EQ(map, mmap(map, pages * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
+			    self->fd, 0));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, 1));
+	munmap(map, pages * PAGE);
+	munmap(shared, 2 * pages * PAGE);
 }
 
 TEST_F(private, discard_by_address)

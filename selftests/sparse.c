@@ -9,7 +9,12 @@
 #include "kselftest_harness.h"
 #include "vmlab_test.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #define TAG 0x59a
 
@@ -101,6 +106,195 @@ TEST_F_TIMEOUT(sparse, loads_over_one_tebibyte, 60)
 	EXPECT_EQ(0, object_frames(self->fd));
 	EXPECT_EQ(free, pool_sum("free"));
 	munmap(map, TIB);
+}
+
+/* Where holes were read is noted in nodes of 64 places, each of 2 MiB: one node a load. */
+#define NODE_BYTES (64 * LEAF_BYTES)
+#define WINDOW_LOADS 4096UL
+#define WINDOW_BYTES (WINDOW_LOADS * NODE_BYTES)
+
+static uint64_t nodes_in_use(void)
+{
+	FILE *file = fopen("/proc/slabinfo", "r");
+	unsigned long active = 0;
+	char line[256];
+
+	if (!file)
+		die("/proc/slabinfo: %m");
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "radix_tree_node %lu", &active) == 1)
+			break;
+	fclose(file);
+	return active;
+}
+
+/* What is freed is freed some time later. */
+static bool wait_for_nodes(uint64_t most)
+{
+	double end = now() + 10;
+
+	while (nodes_in_use() > most && now() < end)
+		usleep(20000);
+	return nodes_in_use() <= most;
+}
+
+static bool load_window(const char *map, size_t loads)
+{
+	size_t i;
+
+	for (i = 0; i < loads; i++)
+		if (*(const volatile char *)(map + i * NODE_BYTES))
+			return false;
+	return true;
+}
+
+/* What was noted where holes were read does not outlive the mapping, nor a DISCARD. */
+TEST_F_TIMEOUT(sparse, notes_of_loads_go, 90)
+{
+	uint64_t before = nodes_in_use(), window;
+	char *map;
+
+	for (window = 0; window < 8; window++) {
+		map = object_map(self->fd, window * WINDOW_BYTES / PAGE, WINDOW_BYTES / PAGE);
+		ASSERT_TRUE(load_window(map, WINDOW_LOADS));
+		/* There would be nothing to see otherwise. */
+		ASSERT_GE(nodes_in_use(), before + WINDOW_LOADS / 2);
+		if (window % 2) {
+			ASSERT_EQ(0, object_discard(self->fd, window * WINDOW_BYTES / PAGE,
+						    WINDOW_BYTES / PAGE));
+		} else {
+			munmap(map, WINDOW_BYTES);
+		}
+		EXPECT_TRUE(wait_for_nodes(before + WINDOW_LOADS / 2))
+			TH_LOG("window %lu: %lu nodes, %lu before", (unsigned long)window,
+			       (unsigned long)nodes_in_use(), (unsigned long)before);
+		if (window % 2) {
+			EXPECT_VERIFY_OK();
+			ASSERT_TRUE(load_window(map, WINDOW_LOADS));
+			munmap(map, WINDOW_BYTES);
+		}
+	}
+	/* As long as somebody maps it too, it stays. */
+	map = object_map(self->fd, 0, WINDOW_BYTES / PAGE);
+	munmap(object_map(self->fd, 0, WINDOW_BYTES / PAGE), WINDOW_BYTES);
+	ASSERT_TRUE(load_window(map, WINDOW_LOADS));
+	munmap(object_map(self->fd, 0, WINDOW_BYTES / PAGE), WINDOW_BYTES);
+	EXPECT_GE(nodes_in_use(), before + WINDOW_LOADS / 2);
+	EXPECT_VERIFY_OK();
+	/* And a store finds the zero page wherever it is mapped. */
+	map[5 * NODE_BYTES] = 7;
+	EXPECT_EQ(7, map[5 * NODE_BYTES]);
+	munmap(map, WINDOW_BYTES);
+}
+
+struct looker {
+	const volatile char *at[2];
+	volatile bool stop;
+};
+
+static void *look(void *arg)
+{
+	struct looker *looker = arg;
+	uint64_t state = (uint64_t)arg;
+	char sum = 0;
+
+	while (!looker->stop)
+		sum += looker->at[chance(&state) % 2][chance(&state) % LEAF_PAGES * PAGE];
+	return (void *)(intptr_t)sum;
+}
+
+/* DISCARD, and munmap() of another mapping, against loads that note anew. */
+TEST_F_TIMEOUT(sparse, notes_go_and_come, 90)
+{
+	char *a = object_map(self->fd, 0, LEAF_PAGES), *b = object_map(self->fd, 0, LEAF_PAGES);
+	struct looker looker = { .at = { a, b } };
+	pthread_t threads[2];
+	uint64_t state = seed();
+	double end = now() + seconds(6);
+	unsigned int rounds = 0, i;
+
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, look, &looker));
+	for (; now() < end; rounds++) {
+		size_t page = chance(&state) % LEAF_PAGES;
+		char *c = object_map(self->fd, 0, LEAF_PAGES);
+		char value = rounds % 100 + 1;
+
+		ASSERT_EQ(0, c[page * PAGE]);
+		if (rounds % 3 == 0)
+			munmap(c, LEAF_BYTES);
+		ASSERT_EQ(0, object_discard(self->fd, 0, LEAF_PAGES));
+		a[page * PAGE] = value;
+		ASSERT_EQ(value, ((volatile char *)b)[page * PAGE])
+			TH_LOG("round %u, page %zu", rounds, page);
+		ASSERT_TRUE(rounds % 3 == 0 || value == ((volatile char *)c)[page * PAGE]);
+		ASSERT_EQ(0, object_discard(self->fd, 0, LEAF_PAGES));
+		ASSERT_EQ(0, ((volatile char *)a)[page * PAGE]);
+		if (rounds % 3)
+			munmap(c, LEAF_BYTES);
+		if (rounds % 64 == 0)
+			EXPECT_VERIFY_OK();
+	}
+	looker.stop = true;
+	for (i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	note("%u rounds", rounds);
+	EXPECT_GT(rounds, 10);
+	munmap(a, LEAF_BYTES);
+	munmap(b, LEAF_BYTES);
+}
+
+#define CGROUPS "/sys/fs/cgroup"
+#define CGROUP CGROUPS "/vmlab-sparse"
+
+static bool set_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	close(fd);
+	return done;
+}
+
+/*
+ * Its mappings come and go, and with each 256 page tables; somebody else keeps what it
+ * notes, which is more than 32 MiB in the end.
+ */
+static int load_everywhere(void *arg)
+{
+	const uint64_t loads = 256, bytes = loads * NODE_BYTES;
+	int fd = (int)(intptr_t)arg;
+	uint64_t window;
+
+	CHECK(set_file(CGROUP "/cgroup.procs", "0"));
+	for (window = 0; window < 65536 / loads; window++) {
+		char *map = object_map(fd, window * bytes / PAGE, bytes / PAGE);
+
+		CHECK(load_window(map, loads));
+		munmap(map, bytes);
+	}
+	return 0;
+}
+
+/*
+ * What somebody else's mapping keeps is charged to the memory cgroup of who read: that has
+ * an end, which is the cgroup's and no SIGBUS.
+ */
+TEST_F_TIMEOUT(sparse, notes_are_charged, 120)
+{
+	uint64_t sigbus = counter("fault_sigbus");
+	char *map;
+
+	mount("none", CGROUPS, "cgroup2", 0, NULL);
+	set_file(CGROUPS "/cgroup.subtree_control", "+memory");
+	if ((mkdir(CGROUP, 0755) && errno != EEXIST) ||
+	    !set_file(CGROUP "/memory.max", "16M"))
+		SKIP(return, "no memory cgroups");
+	map = object_map(self->fd, 0, OBJECT_END / 2 / PAGE);
+	EXPECT_EQ(BY_SIGNAL(SIGKILL), child_run(load_everywhere, (void *)(intptr_t)self->fd));
+	EXPECT_EQ(sigbus, counter("fault_sigbus"));
+	munmap(map, OBJECT_END / 2);
+	rmdir(CGROUP);
 }
 
 /* Stores until the end, or until there is no memory; what was stored stays. */
