@@ -193,10 +193,25 @@ long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 	return freed;
 }
 
+/*
+ * Where swap has no room, dirty pages stay: to lock each with all that share it, only to
+ * see that, would take a family of processes at its limit minutes.
+ */
+static bool vmlab_limit_may_go(struct vmlab_lineage *lineage, unsigned long word, bool room)
+{
+	if (!vmlab_word_is_frame(word))
+		return false;
+	if (room || !vmlab_frame_seems_dirty(vmlab_word_frame(word)))
+		return true;
+	vmlab_count(lineage->vm, evict_no_swap, 1);
+	return false;
+}
+
 /* The frames that a window of the @nth leaf of 2 MiB names; -1: there is none.  RCU. */
 static int vmlab_limit_frames(struct vmlab_lineage *lineage, u64 index, unsigned int nth,
 			      unsigned int from, struct vmlab_frame **frames)
 {
+	bool room = vmlab_swap_has_room(lineage->vm);
 	struct vmlab_leaf *leaf;
 	unsigned int i;
 	int n = -1;
@@ -210,7 +225,7 @@ static int vmlab_limit_frames(struct vmlab_lineage *lineage, u64 index, unsigned
 		n = 0;
 		spin_lock(&leaf->lock);
 		for (i = from; !leaf->dead && i < from + VMLAB_LIMIT_WINDOW; i++)
-			if (vmlab_word_is_frame(leaf->words[i]))
+			if (vmlab_limit_may_go(lineage, leaf->words[i], room))
 				frames[n++] = vmlab_word_frame(leaf->words[i]);
 		spin_unlock(&leaf->lock);
 	}

@@ -820,6 +820,33 @@ u64 vmlab_swap_used_pages(struct vmlab *vm)
 	return nr;
 }
 
+/* Does vmlab_swap_alloc() look at a device? */
+static bool vmlab_swap_dev_has_room(struct vmlab_swap_dev *dev)
+{
+	return READ_ONCE(dev->accepting) && READ_ONCE(dev->map.nr_free);
+}
+
+/**
+ * vmlab_swap_has_room() - is there a free slot?
+ * @vm: the instance
+ *
+ * Context: any; no locks.
+ * Return: whether vmlab_swap_alloc() might find one now.
+ */
+bool vmlab_swap_has_room(struct vmlab *vm)
+{
+	struct vmlab_swap_order *order;
+	bool room = false;
+	unsigned int i;
+
+	rcu_read_lock();
+	order = rcu_dereference(vm->swap_order);
+	for (i = 0; order && i < order->nr && !room; i++)
+		room = vmlab_swap_dev_has_room(order->devs[i]);
+	rcu_read_unlock();
+	return room;
+}
+
 /* Has it taken nothing the last time, and not long ago? */
 static bool vmlab_swap_dev_fails(struct vmlab_swap_dev *dev)
 {
@@ -881,7 +908,7 @@ bool vmlab_swap_is_failing(struct vmlab *vm)
 	for (i = 0; order && i < order->nr && !works; i++) {
 		struct vmlab_swap_dev *dev = order->devs[i];
 
-		if (!READ_ONCE(dev->accepting) || !READ_ONCE(dev->map.nr_free))
+		if (!vmlab_swap_dev_has_room(dev))
 			continue;
 		fails |= vmlab_swap_dev_fails(dev);
 		works |= !vmlab_swap_dev_fails(dev);
@@ -924,7 +951,7 @@ static unsigned int vmlab_swap_alloc_group(struct vmlab_swap_order *order,
 		turn = (unsigned int)atomic_read(&order->taken[group]) / VMLAB_SWAP_TURN;
 	for (i = 0; i < group_nr; i++) {
 		dev = order->devs[group + (turn + i) % group_nr];
-		if (!READ_ONCE(dev->accepting) || !READ_ONCE(dev->map.nr_free))
+		if (!vmlab_swap_dev_has_room(dev))
 			continue;
 		if (vmlab_swap_dev_fails(dev) != failing)
 			continue;

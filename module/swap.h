@@ -138,6 +138,7 @@ int vmlab_swapoff(struct vmlab *vm, const char *path);
 int vmlab_swap_show(struct vmlab *vm, struct seq_file *m);
 u64 vmlab_swap_free_pages(struct vmlab *vm);
 u64 vmlab_swap_used_pages(struct vmlab *vm);
+bool vmlab_swap_has_room(struct vmlab *vm);
 unsigned int vmlab_swap_alloc(struct vmlab *vm, unsigned int nr, u64 *first);
 bool vmlab_swap_get(struct vmlab *vm, u64 entry);
 void vmlab_swap_put(struct vmlab *vm, u64 entry);
