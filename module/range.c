@@ -504,6 +504,26 @@ void vmlab_range_clear(struct vmlab_object *obj)
 	vmlab_forget_zero(obj, 0, VMLAB_OBJECT_PAGES >> VMLAB_LEAF_SHIFT, false);
 }
 
+static int vmlab_range_unpin_fn(struct vmlab_object *obj, u64 index, unsigned int from,
+				unsigned int to, u64 *done)
+{
+	u64 base = index << VMLAB_LEAF_SHIFT;
+	struct vmlab_slot slot;
+	unsigned int i;
+
+	for (i = from; i <= to && atomic_long_read(&obj->nr_pinned); i++) {
+		if (vmlab_slot_lock(obj, base + i, VMLAB_SLOT_WAIT, &slot))
+			break;
+		if ((slot.word & VMLAB_SLOT_PINNED) && slot.leaf->pinner == obj->id) {
+			slot.word &= ~VMLAB_SLOT_PINNED;
+			atomic_long_dec(&obj->nr_pinned);
+			atomic_long_dec(&obj->pin_user->locked_vm);
+		}
+		vmlab_slot_unlock(&slot);
+	}
+	return 0;
+}
+
 /* Of a leaf that is shared, and of which a part is mapped no more. */
 static int vmlab_unmapped_leaf(struct vmlab_object *obj, u64 index, unsigned int from,
 			       unsigned int to, struct vm_area_struct *but)
@@ -511,10 +531,14 @@ static int vmlab_unmapped_leaf(struct vmlab_object *obj, u64 index, unsigned int
 	u64 base = index << VMLAB_LEAF_SHIFT, pinned = 0;
 	bool covered = vmlab_rmap_covered(obj, base, base + VMLAB_LEAF_SLOTS - 1, but);
 
-	/* A copy has whole leaves, also what it never mapped of them. */
+	/*
+	 * A copy has whole leaves, also what it never mapped of them.  What another VMA had
+	 * pinned, which is unmapped already but not closed yet, must not be left to others.
+	 */
 	if (!covered) {
 		from = 0;
 		to = VMLAB_LEAF_SLOTS - 1;
+		vmlab_range_unpin_fn(obj, index, from, to, NULL);
 	}
 	while (vmlab_object_has_leaf(obj, index)) {
 		if (vmlab_discard_own(obj, index, from, to, &pinned))
@@ -758,26 +782,6 @@ int vmlab_range_pin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 		cond_resched();
 		if (fatal_signal_pending(current))
 			return -EINTR;
-	}
-	return 0;
-}
-
-static int vmlab_range_unpin_fn(struct vmlab_object *obj, u64 index, unsigned int from,
-				unsigned int to, u64 *done)
-{
-	u64 base = index << VMLAB_LEAF_SHIFT;
-	struct vmlab_slot slot;
-	unsigned int i;
-
-	for (i = from; i <= to && atomic_long_read(&obj->nr_pinned); i++) {
-		if (vmlab_slot_lock(obj, base + i, VMLAB_SLOT_WAIT, &slot))
-			break;
-		if ((slot.word & VMLAB_SLOT_PINNED) && slot.leaf->pinner == obj->id) {
-			slot.word &= ~VMLAB_SLOT_PINNED;
-			atomic_long_dec(&obj->nr_pinned);
-			atomic_long_dec(&obj->pin_user->locked_vm);
-		}
-		vmlab_slot_unlock(&slot);
 	}
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include "kselftest_harness.h"
 #include "vmlab_test.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -176,6 +177,39 @@ TEST_F(fork, parent_ends_first)
 	close(report[1]);
 	EXPECT_EQ(0, pages_wrong(map, TAG, 0, PAGES, 1));
 	usleep(200000);
+}
+
+/* Pins a page that is in another VMA than the first of its 2 MiB, forks, and goes. */
+static int pins_and_goes(void *arg)
+{
+	pid_t parent = getpid(), pid;
+
+	CHECK(!mprotect(map, 8 * PAGE, PROT_READ));
+	CHECK(!address_range(fd, VMLAB_IOC_PIN, map + 12 * PAGE, 2, NULL));
+	pid = fork();
+	if (pid)
+		return pid < 0;
+	while (getppid() == parent)
+		usleep(1000);
+	return 0;
+}
+
+/* The pins end with who made them: the child must not be left with them. */
+TEST_F(fork, parent_ends_with_pins)
+{
+	uint64_t pinned = pool_sum("pinned");
+	struct pollfd gone = { .events = POLLIN };
+	int report[2];
+
+	ASSERT_EQ(0, pipe(report));
+	EXPECT_EQ(0, child_run(pins_and_goes, NULL));
+	close(report[1]);
+	gone.fd = report[0];
+	/* The orphan's end of the pipe is closed after its memory is gone. */
+	EXPECT_EQ(1, poll(&gone, 1, 20000 * slowness()));
+	close(report[0]);
+	EXPECT_EQ(pinned, pool_sum("pinned"));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, PAGES, 1));
 }
 
 /*

@@ -21,7 +21,7 @@
 #define LOOK_SECONDS 10		/* until the laws are looked at while some still run */
 #define CPU "/sys/devices/system/cpu/cpu1/online"
 
-static pid_t pids[WORKERS];
+static pid_t pids[WORKERS], groups[WORKERS];
 static uint64_t state;
 static unsigned int kills, pauses, restarts;
 
@@ -105,6 +105,7 @@ static void start(unsigned int worker)
 			dup2(ends[1], model->objects[i].fd);
 		_exit(worker_run(worker, ends[1]));
 	}
+	groups[worker] = pids[worker];
 	setpgid(pids[worker], pids[worker]);
 	close(ends[0]);
 	close(ends[1]);
@@ -151,8 +152,17 @@ static void kill_one(void)
 	bury(worker, true);
 }
 
-/* Workers that ended by themselves. */
-static void reap(void)
+/* A child that outlived its parent. */
+static void bury_orphan(pid_t pid, int status)
+{
+	life_end(pid);
+	if ((WIFEXITED(status) && WEXITSTATUS(status)) ||
+	    (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGALRM))
+		fail("orphan %d ended with status %#x", pid, status);
+}
+
+/* Workers that ended by themselves; false: no process is left. */
+static bool reap(void)
 {
 	unsigned int worker;
 	int status;
@@ -160,8 +170,10 @@ static void reap(void)
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		worker = whose(pid);
-		if (worker == WORKERS)
-			continue;	/* a child that outlived its worker */
+		if (worker == WORKERS) {
+			bury_orphan(pid, status);
+			continue;
+		}
 		if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_AGAIN) {
 			bury(worker, true);
 			continue;
@@ -173,15 +185,18 @@ static void reap(void)
 		if (WEXITSTATUS(status) || !model->stop)
 			fail("worker %u ended with status %d", worker, WEXITSTATUS(status));
 	}
+	return !pid;
 }
 
 static void kill_all(void)
 {
 	unsigned int worker;
 
+	/* Who speaks needs a moment; a worker that did is gone, but not its children. */
+	usleep(500000);
 	for (worker = 0; worker < WORKERS; worker++)
-		if (pids[worker])
-			kill(-pids[worker], SIGKILL);
+		if (groups[worker])
+			kill(-groups[worker], SIGKILL);
 	while (wait(NULL) > 0 || errno == EINTR)
 		;
 	cpus_on();
@@ -263,13 +278,11 @@ static void pause_all(void)
 static void end_all(void)
 {
 	double until = now() + PARK_SECONDS * slowness();
-	unsigned int worker, left;
+	bool left;
 
 	atomic_store(&model->stop, true);
 	do {
-		reap();
-		for (left = 0, worker = 0; worker < WORKERS; worker++)
-			left += pids[worker] != 0;
+		left = reap();
 		if (now() > until) {
 			tell_threads();
 			fail("workers did not end within %u s", PARK_SECONDS * slowness());
@@ -361,8 +374,8 @@ void model_run(uint64_t seed, unsigned int time)
 	if (debugfs_read("swappiness", swappiness, sizeof(swappiness)) < 0)
 		die("debugfs swappiness: %m");
 	total = pool_sum("total");
-	/* Under pressure half as much again as fits, else a quarter of the pool. */
-	model_create(under_pressure() ? total * 3 / 2 : total / 4, seed);
+	/* Under pressure half as much again as fits; else an eighth, as copies need room too. */
+	model_create(under_pressure() ? total * 3 / 2 : total / 8, seed);
 	model->unswapped = !under_pressure();
 	choose_spare();
 	/* Nobody is to be killed but by us: what finds no memory fails, and says so. */

@@ -12,9 +12,14 @@
  * its true bytes, a lock, and the change that is under way, all in memory that outlives a
  * killed worker.  No byte of the model ever came from an object: it must stay so.
  *
+ * Copies (copy.c): private mappings and snapshots of some of these pages, and copies of those.
+ * Each has true bytes of its own and a name in patterns.  It belongs to one thread, or to a
+ * child that was forked to live on its own (a life), and vanishes with it.
+ *
  * Rules for a step: it draws chance from thread->state only, so that SEED= repeats it; it
  * changes a page only between change_begin() and change_end(), its lock held; it locks
- * several pages in ascending order; it keeps no lock when it returns.
+ * several pages in ascending order; it keeps no lock when it returns.  What lives on its own
+ * takes no page's lock at all: nobody would give it back.
  */
 #ifndef VMLAB_MODEL_H
 #define VMLAB_MODEL_H
@@ -30,6 +35,12 @@
 #define HISTORY 8		/* changes, and steps, that each page remembers */
 #define CONTROLLER 255		/* as an owner; threads are 1, 2, ... */
 #define EXIT_AGAIN 7		/* a worker's exit status: it wants to be started again */
+#define COPIES 4		/* that a thread, or a life, has at a time */
+#define COPY_PAGES 24
+#define LIVES (WORKERS * THREADS + 15)	/* the threads' own come first */
+#define COPY_OWNER 16		/* the first owner that is a copy */
+#define LIFE_ROOTS 16
+#define CHILDREN 4		/* that a thread, or a life, has at a time */
 
 #define WORDS (PAGE / sizeof(uint64_t))
 
@@ -84,6 +95,7 @@ struct model_page {
  * @stride:	pages of the object from one page of the model to the next
  * @first:	its first page, of the model's
  * @pages:	how many
+ * @limited:	its lineage had a limit at some time: copies may have been refused since
  */
 struct object {
 	int fd;
@@ -91,6 +103,74 @@ struct object {
 	unsigned int stride;
 	unsigned int first;
 	unsigned int pages;
+	_Atomic bool limited;
+};
+
+enum copy_kind { COPY_NONE, COPY_PRIVATE, COPY_SNAPSHOT, COPY_FROZEN };
+
+/* What was done to a copy, for the report. */
+struct deed {
+	const char *what;
+	unsigned int page, pages;	/* of the copy */
+	uint32_t generation;
+};
+
+/**
+ * struct copy - what is known of a copy of some pages
+ * @kind:	what it is; COPY_NONE: it is no more
+ * @from:	the owner that it is a copy of, 0: an object
+ * @root:	which copy of an object's it descends from
+ * @first:	its first page, of the model's
+ * @pages:	how many
+ * @generation:	of its last change; goes on for the next copy with this name
+ * @nr_deeds:	ever
+ * @deeds:	the last ones
+ * @truth:	the bytes
+ */
+struct copy {
+	_Atomic uint32_t kind;
+	unsigned int from;
+	uint32_t root;
+	unsigned int first, pages;
+	uint32_t generation;
+	unsigned int nr_deeds;
+	struct deed deeds[HISTORY];
+	unsigned char truth[COPY_PAGES][PAGE];
+};
+
+/**
+ * struct life - who has copies: a thread, or a child that lives on its own
+ * @pid:	of the child, or of who is about to fork it; 0: no child, or a thread's
+ * @worker:	the worker that it is of, or descends from
+ * @owner:	the thread likewise
+ * @depth:	forks from there
+ * @nr_roots:	how many @roots
+ * @roots:	of what its process had at the fork, copies of other threads among it
+ * @copies:	its copies
+ */
+struct life {
+	_Atomic pid_t pid;
+	unsigned int worker;
+	unsigned int owner;
+	unsigned int depth;
+	unsigned int nr_roots;
+	uint32_t roots[LIFE_ROOTS];
+	struct copy copies[COPIES];
+};
+
+/* Where a process has a page of a copy, and how.  Not mapped: NULL. */
+struct copy_page {
+	char *at;
+	int protection;
+	bool head;		/* a VMA begins here */
+	bool pinned;
+};
+
+/* A process's side of a copy; the descriptor is a snapshot's, else -1. */
+struct held {
+	struct copy *copy;
+	int fd;
+	struct copy_page page[COPY_PAGES];
 };
 
 /* What outlives a thread; a worker that is started again goes on from here. */
@@ -98,6 +178,7 @@ struct place {
 	_Atomic uint64_t number;	/* of the step */
 	_Atomic int kind;		/* of the step, -1: none */
 	_Atomic bool parked;
+	_Atomic unsigned int stored;	/* words, see steps_race.c */
 };
 
 /**
@@ -112,6 +193,8 @@ struct place {
  * @spare:	the swap device that goes on and off
  * @places:	the threads
  * @objects:	the objects
+ * @roots:	copies of objects so far
+ * @lives:	who has copies
  * @page:	one for each page
  * @truth:	the bytes of each page
  */
@@ -126,6 +209,8 @@ struct model {
 	char spare[64];
 	struct place places[WORKERS * THREADS];
 	struct object objects[OBJECTS];
+	_Atomic uint32_t roots;
+	struct life lives[LIVES];
 	struct model_page *page;
 	unsigned char (*truth)[PAGE];
 };
@@ -149,6 +234,9 @@ struct piece {
  * @pieces:	for each page of the model: the piece that maps it for this thread, or NULL
  * @nr_pieces:	all
  * @mem:	/proc/self/mem
+ * @life:	its life
+ * @held:	its copies
+ * @children:	that it has to wait for
  * @buffer:	a page for whoever needs one
  */
 struct thread {
@@ -159,6 +247,9 @@ struct thread {
 	struct piece **pieces;
 	unsigned int nr_pieces;
 	int mem;
+	struct life *life;
+	struct held held[COPIES];
+	pid_t children[CHILDREN];
 	unsigned char buffer[PAGE] __attribute__((aligned(8)));
 };
 
@@ -211,12 +302,52 @@ void check(unsigned int page, const void *seen, unsigned int from, unsigned int 
 	   const char *how);
 void check_unlocked(struct thread *thread, unsigned int page, bool mapped);
 
+/* copy.c */
+struct life *life_begin(struct thread *thread, unsigned int nr);
+struct life *life_take(struct thread *thread);
+bool life_given(struct life *life, pid_t taker);
+void life_end(pid_t pid);
+void lives_end(unsigned int worker);
+unsigned int copy_owner(const struct copy *copy);
+void copy_tell(unsigned int owner, char *text, size_t size);
+void copy_tell_at(struct thread *thread, const char *address);
+void copy_tell_page(const struct held *held, unsigned int page);
+bool copy_has_room(void);
+struct held *copy_free(struct thread *thread);
+struct held *copy_any(struct thread *thread);
+struct copy *copy_new(struct thread *thread, struct held *held, enum copy_kind kind,
+		      unsigned int first, unsigned int pages, const struct copy *from);
+void copy_inherit(struct copy *to, const struct copy *from);
+bool copy_map(struct held *held, int fd);
+void copy_unmap(struct held *held, unsigned int page, unsigned int pages);
+void copy_drop(struct held *held);
+void copy_protect(struct held *held, unsigned int page, unsigned int pages, int protection);
+void copy_move(struct held *held, unsigned int page, unsigned int pages);
+unsigned int copy_run(const struct held *held, unsigned int page, unsigned int most);
+size_t copy_bytes(const struct held *held, unsigned int pages);
+off_t copy_offset(const struct held *held, unsigned int page);
+char *copy_need(struct thread *thread, struct held *held, unsigned int page, int protection);
+const unsigned char *copy_begin(struct copy *copy, unsigned int page, unsigned int from,
+				unsigned int nr, unsigned char *bytes);
+void copy_end(struct copy *copy, unsigned int page, unsigned int from, unsigned int nr);
+bool copy_is_broken(const struct held *held, unsigned int page);
+void copy_zero(struct copy *copy, unsigned int page);
+void copy_did(struct copy *copy, const char *what, unsigned int page, unsigned int pages);
+void copy_check(struct held *held, unsigned int page, const void *seen, unsigned int from,
+		unsigned int nr, const char *how);
+void copy_check_all(struct thread *thread, struct held *held, const char *how);
+
+/* steps_cow.c */
+void copy_act(struct thread *thread, struct held *held);
+
 /* report.c */
 void wrong(unsigned int page, const void *seen, unsigned int from, unsigned int nr,
 	   const char *how) __attribute__((noreturn));
 void speak(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 void tell_page(unsigned int page);
+uint64_t word_at(const unsigned char *bytes, unsigned int at, unsigned int from,
+		 unsigned int nr);
 void tell_word(const char *what, uint64_t word);
 
 /* recover.c */

@@ -96,4 +96,6 @@ void recover(unsigned int worker)
 			recover_page(page);
 	if (is_of(model->admin, worker))
 		atomic_store(&model->admin, 0);
+	/* Its private mappings and snapshots, and its children's, are no more. */
+	lives_end(worker);
 }

@@ -6,6 +6,7 @@
  */
 #include "model.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,8 @@ static void speak_list(const char *format, va_list args)
 
 	if (atomic_exchange(&model->failed, true))
 		_exit(1);
+	/* A life that was to end by itself at any moment: not at this one. */
+	signal(SIGALRM, SIG_IGN);
 	vsnprintf(text, sizeof(text), format, args);
 	note("MODEL: %s", text);
 }
@@ -43,13 +46,15 @@ void fail(const char *format, ...)
 void tell_word(const char *what, uint64_t word)
 {
 	unsigned int place = word, page = (place >> 9) - 1;
+	char owner[80];
 
+	copy_tell((unsigned int)(word >> 32) & 255, owner, sizeof(owner));
 	if (!word)
 		note("  %s: 0: a hole", what);
 	else if (page < model->nr_pages)
-		note("  %s: %#lx: page %u (object %ld at %#lx), word %u, thread %u, generation %u",
+		note("  %s: %#lx: page %u (object %ld at %#lx), word %u, %s, generation %u",
 		     what, (unsigned long)word, page, (long)(object_of(page) - model->objects),
-		     (unsigned long)offset_of(page), place & 511, (unsigned int)(word >> 32) & 255,
+		     (unsigned long)offset_of(page), place & 511, owner,
 		     (unsigned int)(word >> 40));
 	else
 		note("  %s: %#lx: no pattern", what, (unsigned long)word);
@@ -79,8 +84,8 @@ void tell_page(unsigned int page)
 }
 
 /* The word of 8 bytes that a byte of a page is in, as far as it was looked at. */
-static uint64_t word_at(const unsigned char *bytes, unsigned int at, unsigned int from,
-			unsigned int nr)
+uint64_t word_at(const unsigned char *bytes, unsigned int at, unsigned int from,
+		 unsigned int nr)
 {
 	uint64_t word = 0;
 	unsigned int i;

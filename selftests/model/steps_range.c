@@ -99,7 +99,7 @@ static void step_residency(struct thread *thread)
 {
 	unsigned int page = any_page(thread), nr = run_from(page, 1 + pick(thread, MOST)), i;
 	const uint32_t bits = VMLAB_RES_RESIDENT | VMLAB_RES_DIRTY | VMLAB_RES_ACCESSED |
-			      VMLAB_RES_SWAPPED;
+			      VMLAB_RES_SWAPPED | VMLAB_RES_SHARED;
 	uint32_t words[MOST];
 
 	if (object_of(page)->stride > 1)
@@ -169,6 +169,7 @@ static void step_limit(struct thread *thread)
 
 	if (model->unswapped || object->pages < 1000)
 		return;
+	object->limited = true;
 	must(object_limit(object->fd, on ? limit : 0), "LIMIT", object->first, object->pages);
 }
 

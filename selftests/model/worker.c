@@ -83,6 +83,8 @@ static void caught(int number, siginfo_t *info, void *context)
 		if (at && address >= at && address < at + PAGE)
 			tell_page(page);
 	}
+	if (current)
+		copy_tell_at(current, address);
 	_exit(1);
 }
 
@@ -138,6 +140,7 @@ int worker_run(unsigned int worker, int socket)
 		thread->owner = worker * THREADS + i + 1;
 		thread->place = &model->places[thread->owner - 1];
 		thread->pieces = calloc(model->nr_pages, sizeof(*thread->pieces));
+		thread->life = life_begin(thread, thread->owner - 1);
 		thread->mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 		if (!thread->pieces || thread->mem < 0)
 			fail("a worker cannot begin: %m");
