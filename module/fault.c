@@ -451,6 +451,7 @@ static bool vmlab_fault_store_plain(struct vmlab_fault *f)
 	if (!frame)
 		goto out;
 	if (unlikely(!vmlab_hole_lock(obj, leaf, index, seq))) {
+		vmlab_hole_unlock(leaf);
 		f->spare = frame;
 		goto out;
 	}

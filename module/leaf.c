@@ -723,6 +723,7 @@ struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff, unsigned
 {
 	struct vmlab_leaf *leaf;
 
+	/* Before the look, as in vmlab_slot_trylock(). */
 	*seq = smp_load_acquire(&obj->leaf_seq);
 	leaf = vmlab_leaf_lookup(obj, pgoff);
 	/* A leaf that is gone by now may show any word: it is looked at again. */
@@ -740,17 +741,25 @@ struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff, unsigned
  * nobody can lock the slot meanwhile, nor come to own the leaf.
  *
  * Context: rcu_read_lock() held since vmlab_hole_find(); does not sleep.
- * Return: whether it is one still, and leaf->lock is held.
+ * Return: whether it is one still; if not, vmlab_hole_unlock() is next.
  */
 bool vmlab_hole_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf, unsigned int index,
 		     unsigned long seq)
+	__acquires(&leaf->lock)
 {
 	spin_lock(&leaf->lock);
-	if (likely(!leaf->words[index] && leaf->owners == 1 && !leaf->dead &&
-		   !leaf->frozen && READ_ONCE(obj->leaf_seq) == seq))
-		return true;
+	return !leaf->words[index] && leaf->owners == 1 && !leaf->dead && !leaf->frozen &&
+	       READ_ONCE(obj->leaf_seq) == seq;
+}
+
+/**
+ * vmlab_hole_unlock() - undo vmlab_hole_lock()
+ * @leaf: the leaf
+ */
+void vmlab_hole_unlock(struct vmlab_leaf *leaf)
+	__releases(&leaf->lock)
+{
 	spin_unlock(&leaf->lock);
-	return false;
 }
 
 /**
@@ -760,6 +769,7 @@ bool vmlab_hole_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf, unsigned
  * @frame: committed
  */
 void vmlab_hole_fill(struct vmlab_leaf *leaf, unsigned int index, struct vmlab_frame *frame)
+	__releases(&leaf->lock)
 {
 	leaf->words[index] = vmlab_frame_word(frame);
 	leaf->nr_present++;

@@ -672,6 +672,7 @@ int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *s
 struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff, unsigned long *seq);
 bool vmlab_hole_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf, unsigned int index,
 		     unsigned long seq);
+void vmlab_hole_unlock(struct vmlab_leaf *leaf);
 void vmlab_hole_fill(struct vmlab_leaf *leaf, unsigned int index, struct vmlab_frame *frame);
 int vmlab_slot_lock(struct vmlab_object *obj, u64 pgoff, enum vmlab_slot_wait how,
 		    struct vmlab_slot *slot);
