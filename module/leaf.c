@@ -744,12 +744,14 @@ struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff, unsigned
  */
 bool vmlab_hole_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf, unsigned int index,
 		     unsigned long seq)
+	__acquires(&leaf->lock)
 {
 	spin_lock(&leaf->lock);
 	if (likely(!leaf->words[index] && leaf->owners == 1 && !leaf->dead &&
 		   !leaf->frozen && READ_ONCE(obj->leaf_seq) == seq))
 		return true;
 	spin_unlock(&leaf->lock);
+	__acquire(&leaf->lock);	/* sparse knows of no locks held on condition */
 	return false;
 }
 
@@ -760,6 +762,7 @@ bool vmlab_hole_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf, unsigned
  * @frame: committed
  */
 void vmlab_hole_fill(struct vmlab_leaf *leaf, unsigned int index, struct vmlab_frame *frame)
+	__releases(&leaf->lock)
 {
 	leaf->words[index] = vmlab_frame_word(frame);
 	leaf->nr_present++;
