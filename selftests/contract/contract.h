@@ -27,6 +27,7 @@
 #define CT_HUGE			0x080	/* ->fault maps a chunk where the PMD is empty */
 #define CT_COW			0x100	/* stores move a page to the object's other chunk */
 #define CT_MAP_AROUND		0x200	/* ->map_pages maps the page */
+#define CT_DROP_MKWRITE		0x400	/* ->pfn_mkwrite drops its lock where it may, and retries */
 
 /**
  * struct ct_events - what the callbacks saw since CT_IOC_RESET; all are counts

@@ -116,6 +116,31 @@ CONTRACT(vma_may_go, "the mapping may go while a fault has dropped its lock",
 	EQUAL(SIGSEGV, wake(fd, &store));
 }
 
+CONTRACT(mkwrite_retry,
+	 "->pfn_mkwrite may drop its lock and return VM_FAULT_RETRY beside VM_FAULT_NOPAGE",
+	 "a store to a shared page would wait for memory with the lock held, or its fault use a "
+	 "VMA that is free")
+{
+	int fd = object(CT_DROP_MKWRITE);
+	char *map = shared_map(fd, 0, PAGES);
+	struct store store;
+
+	EQUAL(0, map[0]);
+	reset(fd);
+	map[0] = 1;
+	REQUIRE(events(fd).fault_dropped >= 1);
+	REQUIRE(events(fd).mkwrite >= 2 && events(fd).mkwrite <= 3);
+	EQUAL(0, events(fd).fault);
+	EQUAL(1, map[0]);
+	/* Meanwhile the mapping may go. */
+	EQUAL(0, map[PAGE]);
+	setup(fd, CT_DROP_MKWRITE | CT_WAIT);
+	store_until_waiting(fd, &store, map + PAGE);
+	EQUAL(0, munmap(map, PAGES * PAGE));
+	EQUAL(0, vmas(fd, 0, PAGES));
+	EQUAL(SIGSEGV, wake(fd, &store));
+}
+
 CONTRACT(map_pages_first, "->map_pages is asked before ->fault for loads, and its answer counts",
 	 "fault-around would map nothing, or ->fault come for pages that are mapped")
 {

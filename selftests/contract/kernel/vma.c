@@ -110,6 +110,12 @@ static vm_fault_t ct_drop(struct vm_fault *vmf)
 	return VM_FAULT_RETRY;
 }
 
+static bool ct_may_drop(struct vm_fault *vmf)
+{
+	return fault_flag_allow_retry_first(vmf->flags) &&
+	       !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT);
+}
+
 static vm_fault_t ct_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
@@ -125,8 +131,7 @@ static vm_fault_t ct_fault(struct vm_fault *vmf)
 	if (vmf->pgoff >= CT_PAGES)
 		return VM_FAULT_SIGBUS;
 	set_bit(vmf->pgoff, obj->faulted);
-	if ((obj->flags & (CT_DROP_LOCK | CT_WAIT)) && fault_flag_allow_retry_first(vmf->flags) &&
-	    !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT))
+	if ((obj->flags & (CT_DROP_LOCK | CT_WAIT)) && ct_may_drop(vmf))
 		return ct_drop(vmf);
 
 	mutex_lock(&obj->lock);
@@ -151,6 +156,9 @@ static vm_fault_t ct_pfn_mkwrite(struct vm_fault *vmf)
 
 	ct_count(obj, mkwrite);
 	set_bit(vmf->pgoff, obj->faulted);
+	/* With VM_FAULT_RETRY alone the core would go on to use the VMA. */
+	if ((obj->flags & CT_DROP_MKWRITE) && ct_may_drop(vmf))
+		return ct_drop(vmf) | VM_FAULT_NOPAGE;
 	mutex_lock(&obj->lock);
 	ret = ct_map_pte(vmf, true);
 	mutex_unlock(&obj->lock);
