@@ -723,6 +723,7 @@ struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff, unsigned
 {
 	struct vmlab_leaf *leaf;
 
+	/* Before the look: who exchanges the leaf counts afterwards. */
 	*seq = smp_load_acquire(&obj->leaf_seq);
 	leaf = vmlab_leaf_lookup(obj, pgoff);
 	/* A leaf that is gone by now may show any word: it is looked at again. */
