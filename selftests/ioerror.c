@@ -350,7 +350,8 @@ TEST_F_TIMEOUT(ioerror, writes_fail_under_pressure, 120)
 
 static int mixed(void *arg)
 {
-	return ledger_work(arg, seconds(8));
+	/* Enough steps to fill the pool, or no disk would be needed. */
+	return ledger_work(arg, seconds(8 * slowness()));
 }
 
 #define WORKERS 2
