@@ -19,7 +19,8 @@ struct vmlab_residency {
 	DECLARE_BITMAP(young, VMLAB_LEAF_SLOTS);
 };
 
-static u32 vmlab_residency_word(unsigned long word, bool shared)
+/* A leaf's pins are of one of its owners: for the others its pages are not pinned. */
+static u32 vmlab_residency_word(unsigned long word, bool shared, bool pins)
 {
 	struct vmlab_frame *frame;
 	u32 res;
@@ -36,27 +37,29 @@ static u32 vmlab_residency_word(unsigned long word, bool shared)
 		res |= VMLAB_RES_ACCESSED;
 	if (shared || atomic_read(&frame->refs) > 1)
 		res |= VMLAB_RES_SHARED;
-	if (word & VMLAB_SLOT_PINNED)
+	if (pins && (word & VMLAB_SLOT_PINNED))
 		res |= VMLAB_RES_PINNED;
 	return res;
 }
 
-static void vmlab_residency_leaf(struct vmlab_object *obj, u64 index, unsigned int from,
-				 unsigned int nr, struct vmlab_residency *r)
+/* False: the object has got another leaf meanwhile, with its pins. */
+static bool vmlab_residency_slots(struct vmlab_object *obj, u64 index, unsigned int from,
+				  unsigned int nr, struct vmlab_residency *r)
 {
 	struct vmlab_leaf *leaf;
+	bool current_leaf = true;
 	unsigned int i;
 
-	memset(r, 0, sizeof(*r));
-	percpu_down_read(&obj->vm->activity);
 	rcu_read_lock();
 	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
 	if (leaf) {
 		spin_lock(&leaf->lock);
-		for (i = 0; !leaf->dead && i < nr; i++) {
+		current_leaf = !leaf->dead && vmlab_leaf_is_of(obj, leaf);
+		for (i = 0; current_leaf && i < nr; i++) {
 			unsigned long word = leaf->words[from + i];
 
-			r->words[i] = vmlab_residency_word(word, leaf->owners > 1);
+			r->words[i] = vmlab_residency_word(word, leaf->owners > 1,
+							   leaf->pinner == obj->id);
 			if (vmlab_word_is_frame(word)) {
 				r->slots[r->nr_frames] = i;
 				r->frames[r->nr_frames++] = vmlab_word_frame(word);
@@ -65,6 +68,18 @@ static void vmlab_residency_leaf(struct vmlab_object *obj, u64 index, unsigned i
 		spin_unlock(&leaf->lock);
 	}
 	rcu_read_unlock();
+	return current_leaf;
+}
+
+static void vmlab_residency_leaf(struct vmlab_object *obj, u64 index, unsigned int from,
+				 unsigned int nr, struct vmlab_residency *r)
+{
+	unsigned int i;
+
+	memset(r, 0, sizeof(*r));
+	percpu_down_read(&obj->vm->activity);
+	while (!vmlab_residency_slots(obj, index, from, nr, r))
+		;
 	if (r->nr_frames)
 		vmlab_rmap_young(obj->lineage, index, r->frames, r->nr_frames, r->young, false);
 	for_each_set_bit(i, r->young, r->nr_frames)

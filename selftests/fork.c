@@ -183,10 +183,13 @@ TEST_F(fork, parent_ends_first)
 static int pins_and_goes(void *arg)
 {
 	pid_t parent = getpid(), pid;
+	uint32_t words[2];
 
 	CHECK(!mprotect(map, 8 * PAGE, PROT_READ));
 	CHECK(!address_range(fd, VMLAB_IOC_PIN, map + 12 * PAGE, 2, NULL));
 	pid = fork();
+	CHECK(!address_residency(fd, map + 12 * PAGE, 2, words));
+	CHECK(!(words[0] & VMLAB_RES_PINNED) == !pid && !(words[1] & VMLAB_RES_PINNED) == !pid);
 	if (pid)
 		return pid < 0;
 	while (getppid() == parent)
