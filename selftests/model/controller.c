@@ -352,6 +352,8 @@ static int control(void *arg)
 		steps += model->places[i].number;
 	note("%lu steps, %u pauses, %u kills, %u starts again", (unsigned long)steps, pauses,
 	     kills, restarts);
+	note("%u copies of objects, %u children on their own, up to %u forks deep",
+	     model->roots, model->nr_lives, model->deepest);
 	return steps < WORKERS * THREADS || !pauses;
 }
 

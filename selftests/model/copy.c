@@ -110,6 +110,9 @@ struct life *life_take(struct thread *thread)
 	life->worker = thread->worker;
 	life->owner = thread->owner;
 	life->depth = thread->life->depth + 1;
+	model->nr_lives++;
+	if (life->depth > model->deepest)
+		model->deepest = life->depth;
 	life->nr_roots = roots_of(thread->life, life->roots, 0, LIFE_ROOTS);
 	for (i = 0; i < FIRST_CHILD && life->depth == 1; i++) {
 		other = &model->lives[i];
@@ -137,18 +140,18 @@ void life_end(pid_t pid)
 	}
 }
 
-/* All processes of a worker are gone. */
+/* All processes of a worker are gone.  Whose child a place is tells its pid alone. */
 void lives_end(unsigned int worker)
 {
 	unsigned int i;
 
-	for (i = 0; i < LIVES; i++) {
-		struct life *life = &model->lives[i];
+	for (i = worker * THREADS; i < (worker + 1) * THREADS; i++)
+		life_clear(&model->lives[i]);
+	for (i = FIRST_CHILD; i < LIVES; i++) {
+		pid_t pid = model->lives[i].pid;
 
-		if (!life_is_on(life) || life->worker != worker)
-			continue;
-		life_clear(life);
-		atomic_store(&life->pid, 0);
+		if (pid && kill(pid, 0) && errno == ESRCH)
+			life_end(pid);
 	}
 }
 

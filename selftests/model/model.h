@@ -194,6 +194,8 @@ struct place {
  * @places:	the threads
  * @objects:	the objects
  * @roots:	copies of objects so far
+ * @nr_lives:	children that lived on their own so far
+ * @deepest:	most forks from a thread to one of them
  * @lives:	who has copies
  * @page:	one for each page
  * @truth:	the bytes of each page
@@ -210,6 +212,8 @@ struct model {
 	struct place places[WORKERS * THREADS];
 	struct object objects[OBJECTS];
 	_Atomic uint32_t roots;
+	_Atomic unsigned int nr_lives;
+	_Atomic unsigned int deepest;
 	struct life lives[LIVES];
 	struct model_page *page;
 	unsigned char (*truth)[PAGE];

@@ -155,9 +155,11 @@ static void take_life(struct thread *thread, struct life *life)
 
 static void end_by_itself_later(struct thread *thread)
 {
+	unsigned int after = 1 + pick(thread, 400000) * slowness();
 	struct itimerval timer = { 0 };
 
-	timer.it_value.tv_usec = 1 + pick(thread, 400000);
+	timer.it_value.tv_sec = after / 1000000;
+	timer.it_value.tv_usec = after % 1000000;
 	if (setitimer(ITIMER_REAL, &timer, NULL))
 		fail("setitimer: %m");
 }
