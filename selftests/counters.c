@@ -22,6 +22,7 @@
 #define SMALL_MB 8
 #define PAGES (3 * LEAF_PAGES)
 #define TAG 0xc0
+#define TRIES 3
 #define VM_FAULT_RETRY 0x400
 
 /* What each event is added up by. */
@@ -128,8 +129,6 @@ static uint64_t add_up(const struct sum *sum)
 	if (!file)
 		die("%s: %m", path);
 	while (fgets(line, sizeof(line), file)) {
-		if (strstr(line, "Dropped:") && strtoull(strchr(line, ':') + 1, NULL, 10))
-			die("the hist of %s was too small", sum->event);
 		if (*line != '{' || !field(line, "hitcount", &hits) || !is_wanted(sum, line))
 			continue;
 		if (!field(line, what, &value))
@@ -138,6 +137,30 @@ static uint64_t add_up(const struct sum *sum)
 	}
 	fclose(file);
 	return total;
+}
+
+/*
+ * Events that the kernel lost: it does so when a CPU is interrupted while it makes an entry, and
+ * another one needs the same (__tracing_map_insert() in kernel/trace/tracing_map.c).
+ */
+static uint64_t hists_lost(void)
+{
+	char path[128], line[512];
+	uint64_t lost = 0;
+	FILE *file;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(hists); i++) {
+		snprintf(path, sizeof(path), EVENTS "%s/hist", hists[i].event);
+		file = fopen(path, "r");
+		if (!file)
+			die("%s: %m", path);
+		while (fgets(line, sizeof(line), file))
+			if (strstr(line, "Dropped:"))
+				lost += strtoull(strchr(line, ':') + 1, NULL, 10);
+		fclose(file);
+	}
+	return lost;
 }
 
 static uint64_t hits(const char *event)
@@ -270,25 +293,45 @@ FIXTURE(counters)
 	uint64_t before[NR_COUNTERS];
 };
 
-FIXTURE_SETUP(counters)
+static void begin(uint64_t *before)
 {
 	uint64_t events[NR_COUNTERS];
+
+	hists_end();
+	hists_start();
+	read_at_rest(before, events);
+	/* What came before the counters were read must not be added up. */
+	hists_end();
+	hists_start();
+}
+
+/* Can this run not be judged?  Then all begins again, but not for ever. */
+static bool again(uint64_t *before, unsigned int *tries)
+{
+	uint64_t lost = hists_lost();
+
+	if (!lost)
+		return false;
+	if (++*tries == TRIES)
+		die("the kernel lost events in each of %u runs", TRIES);
+	note("the kernel has lost %lu events: once more", (unsigned long)lost);
+	begin(before);
+	return true;
+}
+
+FIXTURE_SETUP(counters)
+{
 	int node;
 
 	if (!has_hists())
 		SKIP(return, "the kernel has no hist triggers");
 	settle();
-	hists_end();
 	swap_all_off();
 	if (swap_use_only(pressure_disk()))
 		die("cannot swap to %s: %m", pressure_disk());
 	for (node = 0; node < nr_nodes(); node++)
 		ASSERT_EQ(0, pool_resize(node, SMALL_MB));
-	hists_start();
-	read_at_rest(self->before, events);
-	/* What came before the counters were read must not be added up. */
-	hists_end();
-	hists_start();
+	begin(self->before);
 }
 
 FIXTURE_TEARDOWN(counters)
@@ -443,17 +486,20 @@ static void start_work(pid_t *pids, unsigned int seconds)
 /* SECONDS= may be long; who hangs is found by the runner. */
 TEST_F_TIMEOUT(counters, busy, 36000)
 {
+	unsigned int tries = 0;
 	pid_t pids[WORKERS];
 	int i;
 
-	start_work(pids, seconds(20));
-	for (i = 0; i < WORKERS; i++)
-		EXPECT_EQ(0, child_wait(pids[i]));
+	do {
+		start_work(pids, seconds(20));
+		for (i = 0; i < WORKERS; i++)
+			EXPECT_EQ(0, child_wait(pids[i]));
+	} while (again(self->before, &tries));
 	compare(_metadata, self->before, BUSY);
 }
 
 /* Workers have their objects by then: what fails is what they do with them. */
-TEST_F_TIMEOUT(counters, failing, 36000)
+static void fail_some(struct __test_metadata *_metadata)
 {
 	static const char * const classes[] = { "frame", "leaf", "xarray", "object", "region" };
 	uint64_t broken = counter("fork_broken"), given_up = counter("oom_sigbus");
@@ -476,6 +522,15 @@ TEST_F_TIMEOUT(counters, failing, 36000)
 		EXPECT_EQ(0, child_wait(pids[i]));
 	inject_off();
 	EXPECT_GT(counter("fork_broken"), broken);
+}
+
+TEST_F_TIMEOUT(counters, failing, 36000)
+{
+	unsigned int tries = 0;
+
+	do {
+		fail_some(_metadata);
+	} while (again(self->before, &tries));
 	compare(_metadata, self->before, FAILING);
 }
 
@@ -492,9 +547,12 @@ static int take_all(void *arg)
 TEST_F_TIMEOUT(counters, killing, 60)
 {
 	size_t pages = pool_sum("total") + 100;
+	unsigned int tries = 0;
 
 	swap_all_off();
-	EXPECT_EQ(BY_SIGNAL(SIGKILL), child_run(take_all, &pages));
+	do {
+		EXPECT_EQ(BY_SIGNAL(SIGKILL), child_run(take_all, &pages));
+	} while (again(self->before, &tries));
 	compare(_metadata, self->before, KILLING);
 }
 
