@@ -303,7 +303,10 @@ static int fill_and_store_at_once(void *arg)
 	return 0;
 }
 
-/* One victim has enough for all who wait, though it all is in one CPU's cache: one goes. */
+/*
+ * One victim has enough for all who wait.  Its frames may be in the cache of a CPU when others
+ * look for them, so that a second one goes at worst; not one for each who waits.
+ */
 TEST_F_TIMEOUT(oom, no_more_than_needed, 60)
 {
 	struct task small = { .pages = 2 * STORERS }, large = { .pages = 2 * self->total };
@@ -315,7 +318,9 @@ TEST_F_TIMEOUT(oom, no_more_than_needed, 60)
 		pids[i] = start_small(self, &small);
 	ASSERT_EQ(0, debugfs_write("oom", "sigbus\n"));
 	EXPECT_EQ(0, child_run(fill_and_store_at_once, &large));
-	EXPECT_EQ(kills + 1, counter("oom_kill"));
+	kills = counter("oom_kill") - kills;
+	EXPECT_GE(kills, 1);
+	EXPECT_LE(kills, 2);
 	for (i = 0; i < 12; i++)
 		ASSERT_EQ(1, write(self->go[1], "", 1));
 	for (i = 0; i < 12; i++) {
@@ -324,7 +329,7 @@ TEST_F_TIMEOUT(oom, no_more_than_needed, 60)
 		EXPECT_TRUE(!status || status == BY_SIGNAL(SIGKILL)) TH_LOG("%d", status);
 		killed += status != 0;
 	}
-	EXPECT_EQ(1, killed);
+	EXPECT_EQ(kills, killed);
 }
 
 #define PIECES 2000
