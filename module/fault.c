@@ -772,10 +772,6 @@ static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
 	if (err == -ENOENT && !f->write)
 		return vmlab_fault_load_nothing(f);
 	if (err == -ENOENT) {
-		/*
-		 * In ->pfn_mkwrite too: where an instruction that reads and writes loads
-		 * first (QEMU's TCG), unmapping would bring the zero page back, for ever.
-		 */
 		vmlab_fault_put_spare(f);
 		err = vmlab_leaf_create(f->obj, f->pgoff, 0);
 		return err ? vmlab_fault_lacks(f, err) : VMLAB_FAULT_AGAIN;

@@ -604,7 +604,7 @@ void vmlab_pool_forget_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
  * @lineage: whose page it is; charged already
  * @pgoff: which page
  *
- * Context: the slot that will name it is locked; does not sleep.
+ * Context: the slot that will name it is locked, or its leaf->lock held; does not sleep.
  */
 void vmlab_frame_commit(struct vmlab_frame *frame, struct vmlab_lineage *lineage,
 			u64 pgoff)

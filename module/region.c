@@ -22,6 +22,20 @@
 /* What forked VMAs get when there is no memory for more; never counted, never freed. */
 static struct vmlab_region vmlab_broken_region = { .ref = KREF_INIT(1) };
 
+static struct vmlab_region *vmlab_region_alloc(struct vmlab_object *obj, struct mm_struct *mm)
+{
+	struct vmlab_region *region;
+
+	region = vmlab_should_fail(obj->vm, VMLAB_INJECT_region) ? NULL :
+		 kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
+	if (!region)
+		return NULL;
+	kref_init(&region->ref);
+	region->object = obj;
+	region->mm = mm;
+	return region;
+}
+
 /**
  * vmlab_region_shared() - what a new shared mapping's vm_private_data points to
  * @obj: what it maps
@@ -30,32 +44,20 @@ static struct vmlab_region vmlab_broken_region = { .ref = KREF_INIT(1) };
  */
 struct vmlab_region *vmlab_region_shared(struct vmlab_object *obj)
 {
-	struct vmlab_region *region;
+	struct vmlab_region *region = vmlab_region_alloc(obj, current->mm);
 
-	region = vmlab_should_fail(obj->vm, VMLAB_INJECT_region) ? NULL :
-		 kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
-	if (!region)
-		return NULL;
-	kref_init(&region->ref);
-	vmlab_object_get(obj);
-	region->object = obj;
-	region->mm = current->mm;
+	if (region)
+		vmlab_object_get(obj);
 	return region;
 }
 
 /* A region of a private object.  lineage->clone_sem held for write. */
 static struct vmlab_region *vmlab_region_of(struct vmlab_object *obj)
 {
-	struct vmlab_region *region;
+	struct vmlab_region *region = vmlab_region_alloc(obj, obj->mm);
 
-	region = vmlab_should_fail(obj->vm, VMLAB_INJECT_region) ? NULL :
-		 kmalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
-	if (!region)
-		return NULL;
-	kref_init(&region->ref);
-	region->object = obj;
-	region->mm = obj->mm;
-	obj->nr_regions++;
+	if (region)
+		obj->nr_regions++;
 	return region;
 }
 
