@@ -24,6 +24,7 @@ void vmlab_chunk_init(struct vmlab_chunk *chunk, struct vmlab_pool *pool,
 	INIT_LIST_HEAD(&chunk->link);
 	chunk->order = order;
 	chunk->offline = false;
+	chunk->zeroed = false;
 	chunk->nr_free = VMLAB_CHUNK_FRAMES;
 	bitmap_fill(chunk->free, VMLAB_CHUNK_FRAMES);
 	chunk->frames = frames;
@@ -69,6 +70,8 @@ unsigned int vmlab_chunk_take(struct vmlab_chunk *chunk,
 		frames[taken++] = frame;
 	}
 	WRITE_ONCE(chunk->nr_free, chunk->nr_free - taken);	/* debugfs looks without the lock */
+	if (taken)
+		chunk->zeroed = false;	/* each frame that is left still says so */
 	return taken;
 }
 
@@ -85,4 +88,41 @@ void vmlab_chunk_put(struct vmlab_chunk *chunk, struct vmlab_frame *frame)
 	vmlab_frame_set_state(frame, VMLAB_FRAME_FREE);
 	WRITE_ONCE(frame->zeroed, 0);
 	WRITE_ONCE(chunk->nr_free, chunk->nr_free + 1);
+}
+
+/**
+ * vmlab_chunk_take_all() - take a chunk of which all frames are free
+ * @chunk: the chunk
+ *
+ * Context: pool->lock held.  The frames' state is INFLIGHT.
+ */
+void vmlab_chunk_take_all(struct vmlab_chunk *chunk)
+{
+	unsigned int i;
+
+	bitmap_zero(chunk->free, VMLAB_CHUNK_FRAMES);
+	WRITE_ONCE(chunk->nr_free, 0);
+	chunk->zeroed = false;
+	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++)
+		vmlab_frame_set_state(&chunk->frames[i], VMLAB_FRAME_INFLIGHT);
+}
+
+/**
+ * vmlab_chunk_put_all() - give all frames of a chunk back
+ * @chunk: the chunk, none of its frames free
+ * @zeroed: they are all zero
+ *
+ * Context: pool->lock held.
+ */
+void vmlab_chunk_put_all(struct vmlab_chunk *chunk, bool zeroed)
+{
+	unsigned int i;
+
+	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++) {
+		vmlab_frame_set_state(&chunk->frames[i], VMLAB_FRAME_FREE);
+		WRITE_ONCE(chunk->frames[i].zeroed, zeroed);
+	}
+	bitmap_fill(chunk->free, VMLAB_CHUNK_FRAMES);
+	WRITE_ONCE(chunk->nr_free, VMLAB_CHUNK_FRAMES);
+	chunk->zeroed = zeroed;
 }

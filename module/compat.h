@@ -102,6 +102,36 @@ static inline void vmlab_bdev_close(struct vmlab_bdev_handle *handle)
 }
 #endif
 
+/*
+ * 2026-11-29: 6.12 marks PMDs special, so that get_user_pages() leaves them alone.  Before,
+ * only the bit of device memory keeps it away: no such memory is found, and it gives up.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#define VMLAB_PMD_SPECIAL	_PAGE_DEVMAP
+
+static inline pmd_t vmlab_pmd_mkspecial(pmd_t pmd)
+{
+	return pmd_mkdevmap(pmd);
+}
+
+static inline bool vmlab_pmd_special(pmd_t pmd)
+{
+	return pmd_devmap(pmd);
+}
+#else
+#define VMLAB_PMD_SPECIAL	_PAGE_SPECIAL
+
+static inline pmd_t vmlab_pmd_mkspecial(pmd_t pmd)
+{
+	return pmd_mkspecial(pmd);
+}
+
+static inline bool vmlab_pmd_special(pmd_t pmd)
+{
+	return pmd_special(pmd);
+}
+#endif
+
 /* 2026-11-22: 6.5 made one helper for all splice reads that go through ->read_iter. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
 #define vmlab_splice_read	generic_file_splice_read

@@ -21,40 +21,25 @@
 #include <linux/string_helpers.h>
 #include <linux/uaccess.h>
 
+#include "debugfs.h"
 #include "vmlab.h"
 
 #define VMLAB_SWAPPINESS_MAX	200
 #define VMLAB_WATERMARK_MAX	500	/* tenths of a percent */
 #define VMLAB_PRIORITY_MAX	32767	/* as swapon(2) */
-#define VMLAB_WORD_MAX		64
 #define VMLAB_VERIFY_BUFFER	SZ_16K
 
-/* A file that is read through name##_show() and written through name##_write(). */
-#define VMLAB_RW_FILE(name)						\
-static int name##_open(struct inode *inode, struct file *file)		\
-{									\
-	return single_open(file, name##_show, inode->i_private);	\
-}									\
-									\
-static const struct file_operations name##_fops = {			\
-	.owner		= THIS_MODULE,					\
-	.open		= name##_open,					\
-	.read		= seq_read,					\
-	.write		= name##_write,					\
-	.llseek		= seq_lseek,					\
-	.release	= single_release,				\
-}
-
-static void *vmlab_file_private(struct file *file)
-{
-	return ((struct seq_file *)file->private_data)->private;
-}
-
-/*
- * What was written, without blanks around it; free with kfree().  One write is
- * one command: what is too long or has a NUL in it is none.
+/**
+ * vmlab_debugfs_word() - what was written, without blanks around it
+ * @from: user memory
+ * @count: bytes
+ * @limit: more than there may be
+ *
+ * One write is one command: what is too long or has a NUL in it is none.
+ *
+ * Return: the word, to be freed with kfree(), or ERR_PTR().
  */
-static char *vmlab_debugfs_word(const char __user *from, size_t count, size_t limit)
+char *vmlab_debugfs_word(const char __user *from, size_t count, size_t limit)
 {
 	char *buf, *word;
 
@@ -265,15 +250,51 @@ static const char * const vmlab_oom_names[] = {
 	[VMLAB_OOM_SIGBUS]	= "sigbus",
 };
 
+/**
+ * vmlab_debugfs_show_choice() - print names, the chosen one in brackets
+ * @m: where to
+ * @names: the names
+ * @nr: how many
+ * @chosen: which
+ */
+void vmlab_debugfs_show_choice(struct seq_file *m, const char * const *names, unsigned int nr,
+			       unsigned int chosen)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		seq_printf(m, i == chosen ? "%s[%s]" : "%s%s", i ? " " : "", names[i]);
+	seq_putc(m, '\n');
+}
+
+/**
+ * vmlab_debugfs_choose() - which of some names was written?
+ * @from: user memory
+ * @count: bytes
+ * @names: the names
+ * @nr: how many
+ *
+ * Return: its number, or -errno.
+ */
+int vmlab_debugfs_choose(const char __user *from, size_t count, const char * const *names,
+			 unsigned int nr)
+{
+	char *name = vmlab_debugfs_word(from, count, VMLAB_WORD_MAX);
+	int i;
+
+	if (IS_ERR(name))
+		return PTR_ERR(name);
+	i = match_string(names, nr, name);
+	kfree(name);
+	return i;
+}
+
 static int vmlab_oom_show(struct seq_file *m, void *unused)
 {
 	struct vmlab *vm = m->private;
-	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(vmlab_oom_names); i++)
-		seq_printf(m, i == READ_ONCE(vm->oom_policy) ? "%s[%s]" : "%s%s",
-			   i ? " " : "", vmlab_oom_names[i]);
-	seq_putc(m, '\n');
+	vmlab_debugfs_show_choice(m, vmlab_oom_names, ARRAY_SIZE(vmlab_oom_names),
+				  READ_ONCE(vm->oom_policy));
 	return 0;
 }
 
@@ -281,16 +302,11 @@ static ssize_t vmlab_oom_write(struct file *file, const char __user *from,
 			       size_t count, loff_t *pos)
 {
 	struct vmlab *vm = vmlab_file_private(file);
-	char *name;
 	int i;
 
-	name = vmlab_debugfs_word(from, count, VMLAB_WORD_MAX);
-	if (IS_ERR(name))
-		return PTR_ERR(name);
-	i = match_string(vmlab_oom_names, ARRAY_SIZE(vmlab_oom_names), name);
-	kfree(name);
+	i = vmlab_debugfs_choose(from, count, vmlab_oom_names, ARRAY_SIZE(vmlab_oom_names));
 	if (i < 0)
-		return -EINVAL;
+		return i;
 	WRITE_ONCE(vm->oom_policy, i);
 	return count;
 }
@@ -560,8 +576,9 @@ static int vmlab_objects_show(struct seq_file *m, void *v)
 	vmlab_rmap_for_each_vma(obj->lineage, vmlab_count_vma, &vmas);
 	seq_printf(m, "%llu %d ", obj->id, obj->pid);
 	vmlab_show_comm(m, obj->comm);
-	seq_printf(m, " %s %llu %lu %llu %llu %llu 0\n", vmlab_object_kinds[obj->kind],
-		   obj->parent, vmas.nr, usage.resident, usage.swapped, usage.shared);
+	seq_printf(m, " %s %llu %lu %llu %llu %llu %llu\n", vmlab_object_kinds[obj->kind],
+		   obj->parent, vmas.nr, usage.resident, usage.swapped, usage.shared,
+		   usage.huge);
 	return 0;
 }
 
@@ -605,6 +622,7 @@ static int vmlab_object_stats_show(struct seq_file *m, void *unused)
 	seq_printf(m, "limit_pages %lu\n", READ_ONCE(obj->lineage->limit));
 	seq_printf(m, "used_pages %ld\n", atomic_long_read(&obj->lineage->nr_frames));
 	seq_printf(m, "shared_pages %llu\n", usage.shared);
+	seq_printf(m, "huge_pages %llu\n", usage.huge);
 	seq_printf(m, "faults %llu\n", usage.events.faults);
 	seq_printf(m, "swap_ins %llu\n", usage.events.swap_ins);
 	seq_printf(m, "swap_outs %llu\n", usage.events.swap_outs);
@@ -846,8 +864,14 @@ static const struct {
 	{ "break",		0600, &vmlab_break_file_fops },
 };
 
-/* Without debugfs everything works but for this: errors are not passed on. */
-static struct dentry *vmlab_debugfs_dir(const char *name, struct dentry *parent)
+/**
+ * vmlab_debugfs_dir() - make a directory that root alone may look into
+ * @name: its name
+ * @parent: where
+ *
+ * Return: the directory, or NULL: without debugfs everything works but for this.
+ */
+struct dentry *vmlab_debugfs_dir(const char *name, struct dentry *parent)
 {
 	struct dentry *dir = debugfs_create_dir(name, parent);
 
@@ -940,6 +964,7 @@ void vmlab_debugfs_create(struct vmlab *vm)
 		debugfs_create_file(vmlab_files[i].name, vmlab_files[i].mode,
 				    vm->debugfs, vm, vmlab_files[i].fops);
 	vmlab_inject_debugfs(vm, vm->debugfs);
+	vmlab_huge_debugfs(vm, vm->debugfs);
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
 		if (vm->pools[nid])
 			vmlab_debugfs_add_pool(vm->pools[nid]);

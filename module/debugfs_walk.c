@@ -80,6 +80,7 @@ static const struct vmlab_walk_name vmlab_walk_frame_names[] = {
 	{ VMLAB_WALK_SLOT_COPY,		"copy" },
 	{ VMLAB_WALK_SLOT_ACCESSED,	"accessed" },
 	{ VMLAB_WALK_SLOT_AHEAD,	"ahead" },
+	{ VMLAB_WALK_SLOT_HUGE,		"huge" },
 };
 
 static const char * const vmlab_walk_kinds[] = {

@@ -3,7 +3,7 @@
  * The story of a page fault.
  *
  * Owns vm_operations and every PTE that vmlab sets: no other file makes a page
- * reachable.  A PTE is set under the lock of its slot, or, for neighbours that are
+ * reachable, but huge.c, by PMDs.  A PTE is set under the lock of its slot, or, for neighbours that are
  * resident already, under leaf->lock.  Rules that keep memory whole:
  *
  *  - Writes come only through PTEs that are made writable here, after the page was
@@ -24,6 +24,7 @@
 #include <linux/mman.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <asm/pgalloc.h>
 
 #include "fault_kind.h"
 #include "trace.h"
@@ -86,14 +87,39 @@ static __always_inline pte_t vmlab_pte_at(pte_t base, unsigned long pfn)
 	return __pte(pte_val(base) | PFN_PHYS(pfn));
 }
 
-/* Makes the core build the page tables down to the PTE table, before anything is locked. */
-static int vmlab_fault_prepare_tables(struct vmlab_fault *f)
+/* Does the PMD point to a PTE table? */
+static __always_inline bool vmlab_fault_has_table(struct vm_fault *vmf)
 {
-	if (likely(!pmd_none(READ_ONCE(*f->vmf->pmd))))
+	return vmlab_pmd_is_table(READ_ONCE(*vmf->pmd));
+}
+
+/*
+ * Makes sure that there is a PTE table, of the memory that the core has brought along where
+ * there was none (__do_fault() in mm/memory.c).  VM_FAULT_NOPAGE: 2 MiB are mapped here by
+ * now, or were a moment ago; the access comes again if it must.
+ */
+static vm_fault_t vmlab_fault_prepare_tables(struct vmlab_fault *f)
+{
+	struct vm_fault *vmf = f->vmf;
+	spinlock_t *ptl;
+
+	if (likely(vmlab_fault_has_table(vmf)))
 		return 0;
 	if (vmlab_should_fail(f->obj->vm, VMLAB_INJECT_table))
-		return -ENOMEM;
-	return apply_to_page_range(f->vmf->vma->vm_mm, f->addr, PAGE_SIZE, NULL, NULL);
+		return VM_FAULT_OOM;
+	if (!vmf->prealloc_pte)
+		return VM_FAULT_NOPAGE;
+	/* As the core's pmd_install() (mm/memory.c), which is not exported. */
+	ptl = pmd_lock(vmf->vma->vm_mm, vmf->pmd);
+	if (pmd_none(*vmf->pmd)) {
+		mm_inc_nr_ptes(vmf->vma->vm_mm);
+		/* The table must be seen to be empty before it is seen. */
+		smp_wmb();
+		pmd_populate(vmf->vma->vm_mm, vmf->pmd, vmf->prealloc_pte);
+		vmf->prealloc_pte = NULL;
+	}
+	spin_unlock(ptl);
+	return vmlab_fault_has_table(vmf) ? 0 : VM_FAULT_NOPAGE;
 }
 
 static __always_inline spinlock_t *vmlab_fault_ptl(struct vmlab_fault *f)
@@ -238,8 +264,8 @@ static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 {
 	struct vm_area_struct *vma = f->vmf->vma;
 	vm_fault_t ret = VMLAB_FAULT_AGAIN;
-	pte_t *pte = vmlab_fault_pte(f);
-	spinlock_t *ptl = vmlab_fault_ptl(f);
+	spinlock_t *ptl;
+	pte_t *pte;
 	int marked;
 
 	marked = vmlab_leaf_mark_zero(f->obj, f->pgoff);
@@ -247,19 +273,22 @@ static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 		return vmlab_fault_lacks(f, marked);
 	if (!marked)
 		return VMLAB_FAULT_AGAIN;
-	spin_lock(ptl);
+	/* No slot is locked that would keep the table. */
+	if (!vmlab_table_lock(vma->vm_mm, f->vmf->pmd, &ptl))
+		return VMLAB_FAULT_AGAIN;
 	/*
 	 * A leaf that comes later finds this PTE when it fills the hole: it looks
 	 * into this table after the leaf is visible.  One that came before is
 	 * visible now: the page table lock is a full barrier on x86.
 	 */
 	if (vmlab_leaf_is_zero_marked(f->obj, f->pgoff)) {
+		pte = vmlab_fault_pte(f);
 		if (pte_none(*pte))
 			set_pte_at(vma->vm_mm, f->addr, pte,
 				   vmlab_pte(vma, my_zero_pfn(f->addr), false));
 		ret = VM_FAULT_NOPAGE;
 	}
-	spin_unlock(ptl);
+	vmlab_table_unlock(ptl);
 	if (ret == VM_FAULT_NOPAGE) {
 		f->kind = VMLAB_FAULT_HOLE;
 		atomic64_inc(&f->obj->nr_faults);
@@ -450,7 +479,8 @@ static bool vmlab_fault_store_plain(struct vmlab_fault *f)
 	frame = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm), VMLAB_ALLOC_ZERO);
 	if (!frame)
 		goto out;
-	if (unlikely(!vmlab_hole_lock(obj, leaf, index, seq))) {
+	/* The table can go only while the leaf is frozen. */
+	if (unlikely(!vmlab_hole_lock(obj, leaf, index, seq) || !vmlab_fault_has_table(f->vmf))) {
 		vmlab_hole_unlock(leaf);
 		f->spare = frame;
 		goto out;
@@ -777,6 +807,11 @@ static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
 		return err ? vmlab_fault_lacks(f, err) : VMLAB_FAULT_AGAIN;
 	}
 	vmlab_slot_track(&f->slot);
+	/* From here on it stays: it goes only while the leaf is frozen. */
+	if (unlikely(!vmlab_fault_has_table(f->vmf))) {
+		vmlab_slot_unlock(&f->slot);
+		return VMLAB_FAULT_AGAIN;
+	}
 	if (vmlab_word_is_frame(f->slot.word))
 		return vmlab_fault_present(f);
 	if (vmlab_word_is_swap(f->slot.word))
@@ -797,6 +832,7 @@ static void vmlab_fault_count(struct vmlab *vm, int kind)
 		[VMLAB_FAULT_SWAP]	= VMLAB_fault_swap,
 		[VMLAB_FAULT_RETRY]	= VMLAB_fault_retry,
 		[VMLAB_FAULT_SIGBUS]	= VMLAB_fault_sigbus,
+		[VMLAB_FAULT_HUGE]	= VMLAB_fault_huge,
 	};
 
 	BUILD_BUG_ON(VMLAB_NR_STATS > U8_MAX);
@@ -815,6 +851,16 @@ static noinline vm_fault_t vmlab_fault_broken(struct vm_fault *vmf)
 	trace_fault_exit(0, addr, vmf->pgoff, VMLAB_FAULT_SIGBUS, NUMA_NO_NODE,
 			 (__force unsigned int)VM_FAULT_SIGBUS);
 	return VM_FAULT_SIGBUS;
+}
+
+/* True: 2 MiB are mapped at once. */
+static bool vmlab_fault_huge(struct vmlab_fault *f)
+{
+	if (!pmd_none(READ_ONCE(*f->vmf->pmd)) ||
+	    vmlab_huge_fault(f->vmf, f->obj, f->write, &f->node) != VM_FAULT_NOPAGE)
+		return false;
+	f->kind = VMLAB_FAULT_HUGE;
+	return true;
 }
 
 static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
@@ -841,13 +887,19 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 	/* Not percpu_down_read() at once: it looks for something better to do first. */
 	if (unlikely(!percpu_down_read_trylock(&f.obj->vm->activity)))
 		percpu_down_read(&f.obj->vm->activity);
-	if (f.write && !mkwrite && !pmd_none(READ_ONCE(*vmf->pmd)) &&
-	    vmlab_fault_store_plain(&f)) {
+	if (likely(vmlab_fault_has_table(vmf))) {
+		if (f.write && !mkwrite && vmlab_fault_store_plain(&f)) {
+			ret = VM_FAULT_NOPAGE;
+			goto out;
+		}
+	} else if (vmlab_fault_huge(&f)) {
 		ret = VM_FAULT_NOPAGE;
 		goto out;
 	}
 	for (;;) {
-		ret = vmlab_fault_prepare_tables(&f) ? VM_FAULT_OOM : vmlab_fault_once(&f);
+		ret = vmlab_fault_prepare_tables(&f);
+		if (!ret)
+			ret = vmlab_fault_once(&f);
 		if (ret != VMLAB_FAULT_AGAIN)
 			break;
 		if (fatal_signal_pending(current)) {
@@ -893,10 +945,11 @@ static vm_fault_t vmlab_vm_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_
 	struct vmlab_leaf *leaf;
 	unsigned int mapped;
 	pte_t *pte;
+	bool found;
 
 	if (!obj)
 		return 0;
-	if (pmd_none(READ_ONCE(*vmf->pmd)) || (vmf->vma->vm_flags & VM_RAND_READ))
+	if (!vmlab_fault_has_table(vmf) || (vmf->vma->vm_flags & VM_RAND_READ))
 		return 0;
 	if (!percpu_down_read_trylock(&obj->vm->activity))
 		return 0;
@@ -908,14 +961,16 @@ static vm_fault_t vmlab_vm_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_
 	first = max_t(pgoff_t, first, leaf->index << VMLAB_LEAF_SHIFT);
 	last = min_t(pgoff_t, last, (leaf->index << VMLAB_LEAF_SHIFT) + VMLAB_LEAF_SLOTS - 1);
 	spin_lock(&leaf->lock);
-	if (leaf->dead || leaf->frozen || !vmlab_leaf_is_of(obj, leaf)) {
+	if (leaf->dead || leaf->frozen || !vmlab_leaf_is_of(obj, leaf) ||
+	    !vmlab_fault_has_table(vmf)) {
 		spin_unlock(&leaf->lock);
 		goto out;
 	}
 	mapped = vmlab_map_neighbours(vmf, leaf, first, last, addr);
-	spin_unlock(&leaf->lock);
 	pte = pte_offset_kernel(vmf->pmd, addr);
-	if (mapped && !pte_none(READ_ONCE(*pte))) {
+	found = mapped && !pte_none(READ_ONCE(*pte));
+	spin_unlock(&leaf->lock);
+	if (found) {
 		/* A whole fault, as far as anyone who watches can tell. */
 		trace_fault_enter(obj->id, addr, vmf->pgoff, false);
 		vmlab_count(obj->vm, fault_minor, 1);

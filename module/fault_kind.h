@@ -20,6 +20,7 @@
  * @VMLAB_FAULT_SWAP:	 the page had to be read from swap
  * @VMLAB_FAULT_RETRY:	 the fault lock was dropped to wait
  * @VMLAB_FAULT_SIGBUS:	 there is no page to be had
+ * @VMLAB_FAULT_HUGE:	 2 MiB were mapped at once
  */
 enum vmlab_fault_kind {
 	VMLAB_FAULT_NONE,
@@ -32,6 +33,7 @@ enum vmlab_fault_kind {
 	VMLAB_FAULT_SWAP,
 	VMLAB_FAULT_RETRY,
 	VMLAB_FAULT_SIGBUS,
+	VMLAB_FAULT_HUGE,
 };
 
 #endif /* VMLAB_FAULT_KIND_H */

@@ -104,6 +104,7 @@ struct vmlab_frame {
  *		aligned piece of 2 MiB
  * @nr_free:	bits set in @free
  * @offline:	being emptied: frames are not handed out from it
+ * @zeroed:	all frames are free and known to be all zero
  * @free:	a bit per frame: free here
  * @frames:	the descriptors, 512 of them, in order
  *
@@ -114,6 +115,7 @@ struct vmlab_chunk {
 	struct list_head	link;
 	u8			order;
 	bool			offline;
+	bool			zeroed;
 	u16			nr_free;
 	DECLARE_BITMAP(free, VMLAB_CHUNK_FRAMES);
 	struct vmlab_frame	*frames;
@@ -125,6 +127,8 @@ void vmlab_chunk_init(struct vmlab_chunk *chunk, struct vmlab_pool *pool,
 unsigned int vmlab_chunk_take(struct vmlab_chunk *chunk,
 			      struct vmlab_frame **frames, unsigned int nr);
 void vmlab_chunk_put(struct vmlab_chunk *chunk, struct vmlab_frame *frame);
+void vmlab_chunk_take_all(struct vmlab_chunk *chunk);
+void vmlab_chunk_put_all(struct vmlab_chunk *chunk, bool zeroed);
 
 static inline bool vmlab_chunk_is_whole(const struct vmlab_chunk *chunk)
 {

@@ -18,6 +18,7 @@
 /*	name		what fails */
 #define VMLAB_INJECT_CLASSES(X) \
 	X(frame,	"taking frames of one node's pool") \
+	X(huge,		"taking a whole chunk of one node's pool") \
 	X(leaf,		"the descriptor of a leaf") \
 	X(table,	"building the hardware page tables in a fault") \
 	X(xarray,	"an entry in a table of leaves, objects or lineages") \

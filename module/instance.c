@@ -228,6 +228,16 @@ static void *vmlab_swapin_kmalloc(gfp_t gfp, void *vm)
 	return kmalloc(sizeof(struct vmlab_swapin), gfp);
 }
 
+/* The setting that a parameter names; -EINVAL. */
+static int vmlab_find_huge_param(const char *name)
+{
+	int i = match_string(vmlab_huge_names, VMLAB_HUGE_NR, name && *name ? name : "madvise");
+
+	if (i < 0)
+		pr_err("huge=%s: not one of always, madvise and never\n", name);
+	return i;
+}
+
 /**
  * vmlab_create() - make an instance
  * @params: what the user asked for
@@ -239,15 +249,16 @@ static void *vmlab_swapin_kmalloc(gfp_t gfp, void *vm)
 struct vmlab *vmlab_create(const struct vmlab_params *params)
 {
 	const struct vmlab_policy_ops *policy = vmlab_find_policy_param(params->policy);
+	int err = -ENOMEM, huge = vmlab_find_huge_param(params->huge);
 	struct vmlab *vm;
-	int err = -ENOMEM;
 
-	if (!policy)
+	if (!policy || huge < 0)
 		return ERR_PTR(-EINVAL);
 	vm = kvzalloc(sizeof(*vm), GFP_KERNEL);
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
 	vmlab_init_fields(vm);
+	vmlab_huge_init(vm, huge);
 	if (percpu_init_rwsem(&vm->activity))
 		goto free;
 	vm->stats = alloc_percpu(struct vmlab_stats);

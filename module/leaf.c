@@ -16,6 +16,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
+#include "trace.h"
 #include "vmlab.h"
 
 /*
@@ -261,7 +262,8 @@ static int vmlab_leaf_try_publish(struct vmlab_object *obj, struct vmlab_leaf *l
 	xa_lock(&obj->leaves);
 	xa_lock(ranges);
 	entry = xa_load(&obj->leaves, leaf->index);
-	if (entry && !xa_is_value(entry))
+	/* Where the zero page is mapped by 4 KiB a huge page has no place. */
+	if (entry && (!xa_is_value(entry) || leaf->huge))
 		goto unlock;
 	for (i = 0; entry && i < VMLAB_LEAF_SLOTS; i++)
 		leaf->words[i] = VMLAB_SLOT_ZERO;
@@ -290,8 +292,16 @@ static int vmlab_leaf_reserve(struct xarray *leaves, struct vmlab_leaf *leaf)
 	return xa_reserve(leaves, leaf->index, GFP_KERNEL_ACCOUNT);
 }
 
-/* Publishes a new leaf; -EEXIST when another was faster. */
-static int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
+/**
+ * vmlab_leaf_publish() - put a new leaf into its object's table
+ * @obj: the object
+ * @leaf: the leaf, in no table
+ *
+ * Context: may sleep; lineage->clone_sem held for read.
+ * Return: 0; -EEXIST: another was faster, or the leaf is a huge page and there is a mark of
+ * the zero page; -ENOMEM.
+ */
+int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf)
 {
 	int err;
 
@@ -827,6 +837,40 @@ static void vmlab_leaf_account(struct vmlab_leaf *leaf, unsigned long word, int 
 		leaf->nr_pinned += delta;
 }
 
+/**
+ * vmlab_leaf_is_alone() - is every page of a huge leaf its object's alone?
+ * @leaf: the leaf
+ *
+ * Context: leaf->lock held.
+ */
+bool vmlab_leaf_is_alone(struct vmlab_leaf *leaf)
+{
+	unsigned int i;
+
+	if (leaf->owners > 1)
+		return false;
+	for (i = 0; i < VMLAB_LEAF_SLOTS; i++)
+		if (atomic_read(&vmlab_word_frame(leaf->words[i])->refs) > 1)
+			return false;
+	return true;
+}
+
+/**
+ * vmlab_leaf_split() - a leaf's slots name one chunk in order no longer
+ * @leaf: a huge one
+ *
+ * The pages stay where they are, and nothing is allocated: a chunk is whole or broken only
+ * in that its frames are freed one by one from now on.
+ *
+ * Context: leaf->lock held, or the instance is frozen.
+ */
+void vmlab_leaf_split(struct vmlab_leaf *leaf)
+{
+	leaf->huge = false;
+	vmlab_count(leaf->lineage->vm, thp_split_page, 1);
+	trace_split(leaf->lineage->id, leaf->index);
+}
+
 /* leaf->lock held: publishes a word and drops its lock bit. */
 static void vmlab_slot_publish(struct vmlab_leaf *leaf, unsigned int index,
 			       unsigned long word)
@@ -836,6 +880,8 @@ static void vmlab_slot_publish(struct vmlab_leaf *leaf, unsigned int index,
 	if (old != word) {
 		vmlab_leaf_account(leaf, old, -1);
 		vmlab_leaf_account(leaf, word, 1);
+		if (unlikely(leaf->huge) && vmlab_word_frame(old) != vmlab_word_frame(word))
+			vmlab_leaf_split(leaf);
 	}
 	leaf->words[index] = word;
 	leaf->nr_locked--;
@@ -863,6 +909,19 @@ static void vmlab_leaf_count_events(struct vmlab_leaf *leaf, u8 events)
 	leaf->events.swap_ins += !!(events & VMLAB_EVENT_SWAP_IN);
 	leaf->events.swap_outs += !!(events & VMLAB_EVENT_SWAP_OUT);
 	leaf->events.evictions += !!(events & VMLAB_EVENT_EVICT);
+}
+
+/**
+ * vmlab_leaf_clear() - all slots of a leaf become holes, and are unlocked
+ * @leaf: named 512 frames, which are gone; all its slots are locked by the caller
+ */
+void vmlab_leaf_clear(struct vmlab_leaf *leaf)
+{
+	spin_lock(&leaf->lock);
+	memset(leaf->words, 0, VMLAB_LEAF_SLOTS * sizeof(*leaf->words));
+	leaf->nr_present = 0;
+	leaf->nr_locked = 0;
+	vmlab_leaf_unlock_and_wake(leaf);
 }
 
 /**

@@ -21,12 +21,16 @@ static char *swap;
 module_param(swap, charp, 0444);
 MODULE_PARM_DESC(swap, "path of a block device prepared with mkswap");
 
+static char *huge;
+module_param(huge, charp, 0444);
+MODULE_PARM_DESC(huge, "which mappings get huge pages: always, madvise (default) or never");
+
 static struct vmlab *vmlab_default;
 
 static int __init vmlab_init(void)
 {
 	const struct vmlab_params params = {
-		.pool_mb = pool_mb, .policy = policy, .swap = swap,
+		.pool_mb = pool_mb, .policy = policy, .swap = swap, .huge = huge,
 	};
 	int err;
 

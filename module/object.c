@@ -352,6 +352,7 @@ static void vmlab_leaf_usage(struct vmlab_leaf *leaf, struct vmlab_usage *usage)
 	usage->leaves++;
 	usage->resident += leaf->nr_present;
 	usage->swapped += leaf->nr_swapped;
+	usage->huge += leaf->huge ? leaf->nr_present : 0;
 	vmlab_events_add(&usage->events, &leaf->events);
 	for (i = 0; leaf->nr_present && i < VMLAB_LEAF_SLOTS; i++) {
 		unsigned long word = leaf->words[i];

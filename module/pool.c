@@ -124,18 +124,30 @@ static void vmlab_pool_count_free(struct vmlab_pool *pool, long nr)
 	WRITE_ONCE(pool->nr_free, pool->nr_free + nr);
 }
 
+/* A chunk that can be a huge page comes to pool->whole, or goes.  pool->lock held. */
+static void vmlab_pool_count_whole(struct vmlab_pool *pool, struct vmlab_chunk *chunk, int nr)
+{
+	if (chunk->order != VMLAB_CHUNK_ORDER)
+		return;
+	WRITE_ONCE(pool->nr_whole, pool->nr_whole + nr);
+	if (chunk->zeroed)
+		WRITE_ONCE(pool->nr_zeroed_chunks, pool->nr_zeroed_chunks + nr);
+}
+
 /* Puts the chunk on the list that its count asks for.  pool->lock held. */
 static void vmlab_chunk_relink(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 {
 	if (chunk->offline)
 		return;
-	if (!chunk->nr_free)
+	if (!chunk->nr_free) {
 		list_del_init(&chunk->link);
-	else if (vmlab_chunk_is_whole(chunk))
+	} else if (vmlab_chunk_is_whole(chunk)) {
 		list_move(&chunk->link, &pool->whole);
-	else if (list_empty(&chunk->link) || chunk->nr_free == 1 ||
-		 chunk->nr_free == VMLAB_CHUNK_FRAMES - 1)
+		vmlab_pool_count_whole(pool, chunk, 1);
+	} else if (list_empty(&chunk->link) || chunk->nr_free == 1 ||
+		 chunk->nr_free == VMLAB_CHUNK_FRAMES - 1) {
 		list_move(&chunk->link, &pool->partial);
+	}
 }
 
 /**
@@ -148,10 +160,12 @@ void vmlab_pool_link_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 	spin_lock(&pool->lock);
 	chunk->offline = false;
 	vmlab_pool_count_free(pool, chunk->nr_free);
-	if (vmlab_chunk_is_whole(chunk))
-		list_add_tail(&chunk->link, &pool->whole);
-	else if (chunk->nr_free)
+	if (vmlab_chunk_is_whole(chunk)) {
+		list_add(&chunk->link, &pool->whole);	/* zeroed ones are at the tail */
+		vmlab_pool_count_whole(pool, chunk, 1);
+	} else if (chunk->nr_free) {
 		list_add_tail(&chunk->link, &pool->partial);
+	}
 	spin_unlock(&pool->lock);
 }
 
@@ -274,6 +288,8 @@ static unsigned int vmlab_pool_take(struct vmlab_pool *pool,
 							 struct vmlab_chunk, link);
 		if (!chunk)
 			break;
+		if (vmlab_chunk_is_whole(chunk))
+			vmlab_pool_count_whole(pool, chunk, -1);
 		got += vmlab_chunk_take(chunk, frames + got, nr - got);
 		if (!chunk->nr_free)
 			list_del_init(&chunk->link);
@@ -548,6 +564,82 @@ bool vmlab_pool_trim_stock(struct vmlab_pool *pool, unsigned long keep)
 	return more;
 }
 
+/* A chunk whose memory is one piece, zeroed if there is one.  pool->lock held. */
+static struct vmlab_chunk *vmlab_pool_find_whole(struct vmlab_pool *pool, bool dirty_only)
+{
+	struct vmlab_chunk *chunk;
+
+	/* Zeroed ones are at the tail. */
+	if (!dirty_only && !list_empty(&pool->whole)) {
+		chunk = list_last_entry(&pool->whole, struct vmlab_chunk, link);
+		if (chunk->zeroed)
+			return chunk;
+	}
+	list_for_each_entry(chunk, &pool->whole, link)
+		if (chunk->order == VMLAB_CHUNK_ORDER && !chunk->zeroed)
+			return chunk;
+	return NULL;
+}
+
+/**
+ * vmlab_chunk_take_whole() - take 2 MiB in one piece
+ * @pool: from where
+ * @keep: frames that must be left free
+ * @dirty: one that is not zeroed, for who fills the stock
+ * @zeroed: out: it is all zero
+ *
+ * Nothing is charged to a lineage here.
+ *
+ * Context: not in interrupts; does not sleep.  vm->activity held for read.
+ * Return: the chunk, all its frames INFLIGHT, or NULL.
+ */
+struct vmlab_chunk *vmlab_chunk_take_whole(struct vmlab_pool *pool, unsigned long keep,
+					   bool dirty, bool *zeroed)
+{
+	struct vmlab_chunk *chunk = NULL;
+
+	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_huge))
+		return NULL;
+	spin_lock(&pool->lock);
+	if (pool->nr_free >= keep + VMLAB_CHUNK_FRAMES)
+		chunk = vmlab_pool_find_whole(pool, dirty);
+	if (chunk) {
+		list_del_init(&chunk->link);
+		*zeroed = chunk->zeroed;
+		vmlab_pool_count_whole(pool, chunk, -1);
+		vmlab_chunk_take_all(chunk);
+		vmlab_pool_count_free(pool, -(long)VMLAB_CHUNK_FRAMES);
+	}
+	spin_unlock(&pool->lock);
+	return chunk;
+}
+
+/**
+ * vmlab_chunk_put_whole() - give 2 MiB back
+ * @chunk: all its frames INFLIGHT; nothing maps them, no slot names them
+ * @zeroed: they are all zero
+ *
+ * Context: as vmlab_chunk_take_whole().
+ */
+void vmlab_chunk_put_whole(struct vmlab_chunk *chunk, bool zeroed)
+{
+	struct vmlab_pool *pool = chunk->pool;
+
+	spin_lock(&pool->lock);
+	if (chunk->offline)
+		zeroed = false;
+	vmlab_chunk_put_all(chunk, zeroed);
+	if (!chunk->offline) {
+		vmlab_pool_count_free(pool, VMLAB_CHUNK_FRAMES);
+		if (zeroed)
+			list_add_tail(&chunk->link, &pool->whole);
+		else
+			list_add(&chunk->link, &pool->whole);
+		vmlab_pool_count_whole(pool, chunk, 1);
+	}
+	spin_unlock(&pool->lock);
+}
+
 /**
  * vmlab_frame_free_direct() - give a frame back past the per-CPU caches
  * @frame: INFLIGHT; nothing maps it, no slot names it
@@ -576,6 +668,9 @@ void vmlab_pool_unlink_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 	chunk->offline = true;
 	list_del_init(&chunk->link);
 	vmlab_pool_count_free(pool, -(long)chunk->nr_free);
+	if (vmlab_chunk_is_whole(chunk))
+		vmlab_pool_count_whole(pool, chunk, -1);
+	chunk->zeroed = false;
 	spin_unlock(&pool->lock);
 }
 

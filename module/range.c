@@ -18,13 +18,12 @@
 #define VMLAB_READ_WINDOW	UINT_MAX
 
 /**
- * vmlab_slot_dirty() - a page is going to differ from its copy on swap
- * @slot: locked, naming a frame
+ * vmlab_frame_dirty() - a page is going to differ from its copy on swap
+ * @vm: the instance
+ * @frame: its frame; a slot that names it is locked, or cannot be
  */
-void vmlab_slot_dirty(struct vmlab_slot *slot)
+void vmlab_frame_dirty(struct vmlab *vm, struct vmlab_frame *frame)
 {
-	struct vmlab_frame *frame = vmlab_word_frame(slot->word);
-	struct vmlab *vm = slot->leaf->lineage->vm;
 	u64 entry = frame->swap;
 
 	if (frame->flags & VMLAB_FRAME_DIRTY)
@@ -35,6 +34,15 @@ void vmlab_slot_dirty(struct vmlab_slot *slot)
 		WRITE_ONCE(vmlab_swap_slot(vm, entry)->frame, NULL);
 		vmlab_swap_put(vm, entry);
 	}
+}
+
+/**
+ * vmlab_slot_dirty() - vmlab_frame_dirty() for what a slot names
+ * @slot: locked, naming a frame
+ */
+void vmlab_slot_dirty(struct vmlab_slot *slot)
+{
+	vmlab_frame_dirty(slot->leaf->lineage->vm, vmlab_word_frame(slot->word));
 }
 
 /* One slot less names a frame; the last one lets it go. */
@@ -236,6 +244,7 @@ struct vmlab_discard {
 	DECLARE_BITMAP(mapped, VMLAB_LEAF_SLOTS);
 	DECLARE_BITMAP(busy, VMLAB_LEAF_SLOTS);
 	unsigned int pinned;
+	bool huge;	/* all of a chunk, which is nobody else's */
 };
 
 /*
@@ -270,6 +279,11 @@ static bool vmlab_discard_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf
 		if (vmlab_word_is_frame(word))
 			__set_bit(i, d->mapped);
 	}
+	/* What goes as a whole is not split. */
+	if (own && leaf->huge && bitmap_full(d->locked, VMLAB_LEAF_SLOTS)) {
+		leaf->huge = false;
+		d->huge = vmlab_leaf_is_alone(leaf);
+	}
 	spin_unlock(&leaf->lock);
 	return own;
 }
@@ -284,6 +298,10 @@ static void vmlab_discard_locked(struct vmlab_object *obj, struct vmlab_leaf *le
 		vmlab_tlb_begin(&tlb, obj->lineage);
 		vmlab_tlb_unmap(&tlb, leaf, d->mapped, NULL);
 		vmlab_tlb_end(&tlb);
+	}
+	if (d->huge) {
+		vmlab_chunk_drop(leaf);
+		return;
 	}
 	for_each_set_bit(i, d->locked, VMLAB_LEAF_SLOTS) {
 		struct vmlab_slot slot = { .leaf = leaf, .index = i };

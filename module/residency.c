@@ -60,6 +60,8 @@ static bool vmlab_residency_slots(struct vmlab_object *obj, u64 index, unsigned 
 
 			r->words[i] = vmlab_residency_word(word, leaf->owners > 1,
 							   leaf->pinner == obj->id);
+			if (leaf->huge)
+				r->words[i] |= VMLAB_RES_HUGE;
 			if (vmlab_word_is_frame(word)) {
 				r->slots[r->nr_frames] = i;
 				r->frames[r->nr_frames++] = vmlab_word_frame(word);

@@ -45,9 +45,12 @@ static void vmlab_resident_move(struct vmlab *vm, struct vmlab_frame *from,
 	if (to->swap)
 		vmlab_swap_slot(vm, to->swap)->frame = to;
 	for (leaf = vmlab_leaf_naming(first, from); leaf;
-	     leaf = vmlab_leaf_naming(rcu_dereference_protected(leaf->next, true), from))
+	     leaf = vmlab_leaf_naming(rcu_dereference_protected(leaf->next, true), from)) {
+		if (leaf->huge)
+			vmlab_leaf_split(leaf);
 		leaf->words[index] = vmlab_frame_word(to) |
 				     (leaf->words[index] & VMLAB_SLOT_FLAGS);
+	}
 	from->swap = 0;
 	vmlab_frame_retire(from);
 }

@@ -6,8 +6,13 @@
  * Owns every walk through another address space.  All of them run under the
  * lineage's i_mmap_rwsem held for read: the core unlinks a VMA under the write
  * side (unlink_file_vma(), mm/vma.c) before it frees page tables (free_pgtables(),
- * mm/memory.c), so the tables below a VMA found here stay.  It must never set
- * a PTE, and never take a slot lock.
+ * mm/memory.c), so the tables below a VMA found here stay, but for an empty PTE table
+ * that makes room for a huge page (retire.c): that is freed by RCU, so who goes into one
+ * does so under RCU, and looks again under its lock.  It must never set a PTE, and never
+ * take a slot lock.
+ *
+ * 2 MiB may be mapped by one PMD (huge.c).  To unmap a page of it is to unmap all of it:
+ * the others come back by faults.
  *
  * Flushing with what is exported: between inc_tlb_flush_pending() and
  * dec_tlb_flush_pending(), a zap by the core sees that another change of the
@@ -49,13 +54,16 @@ static struct vm_area_struct *vmlab_vma_first_in(struct address_space *mapping, 
 	return vmlab_vma_tree_iter_first(&mapping->i_mmap, first, last);
 }
 
-/* @size: out: how much around @addr the answer holds for. */
+/*
+ * The PMD entry of an address, if it is not empty.  @size: out: how much around @addr the
+ * answer holds for.
+ */
 static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long *size)
 {
 	pgd_t *pgd = pgd_offset(mm, addr);
 	p4d_t *p4d;
 	pud_t *pud;
-	pmd_t *pmd, entry;
+	pmd_t *pmd;
 
 	*size = PGDIR_SIZE;
 	if (pgd_none(READ_ONCE(*pgd)))
@@ -70,10 +78,7 @@ static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long
 		return NULL;
 	*size = PMD_SIZE;
 	pmd = pmd_offset(pud, addr);
-	entry = READ_ONCE(*pmd);
-	if (!pmd_present(entry) || pmd_leaf(entry))
-		return NULL;
-	return pmd;
+	return pmd_present(READ_ONCE(*pmd)) ? pmd : NULL;
 }
 
 /**
@@ -82,7 +87,7 @@ static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long
  * @addr: user address
  *
  * Context: page tables are stable, see the head of this file.
- * Return: the entry if it points to a PTE table, else NULL.
+ * Return: the entry if it points to a PTE table or maps 2 MiB, else NULL.
  */
 pmd_t *vmlab_walk_pmd(struct mm_struct *mm, unsigned long addr)
 {
@@ -91,14 +96,93 @@ pmd_t *vmlab_walk_pmd(struct mm_struct *mm, unsigned long addr)
 	return vmlab_walk(mm, addr, &size);
 }
 
-/* Calls @fn for each PTE table of one VMA that maps part of pages @first to @last. */
-static void vmlab_vma_for_each_table(struct vm_area_struct *vma, u64 first, u64 last,
-				     vmlab_rmap_fn fn, void *arg)
+/**
+ * vmlab_table_lock() - lock the PTE table that a PMD entry points to
+ * @mm: the address space
+ * @pmd: the entry
+ * @ptl: out: the lock, for vmlab_table_unlock()
+ *
+ * As the core's pte_offset_map_lock() since 6.5, which is not exported.
+ *
+ * Return: whether there is a table; if not, nothing is locked.
+ */
+bool vmlab_table_lock(struct mm_struct *mm, pmd_t *pmd, spinlock_t **ptl)
+{
+	pmd_t now;
+
+	rcu_read_lock();
+	now = READ_ONCE(*pmd);
+	if (vmlab_pmd_is_table(now)) {
+		*ptl = pte_lockptr(mm, &now);
+		spin_lock(*ptl);
+		if (likely(vmlab_pmd_same_table(now, READ_ONCE(*pmd))))
+			return true;
+		spin_unlock(*ptl);
+	}
+	rcu_read_unlock();
+	return false;
+}
+
+/**
+ * vmlab_table_unlock() - undo vmlab_table_lock()
+ * @ptl: the lock
+ */
+void vmlab_table_unlock(spinlock_t *ptl)
+{
+	spin_unlock(ptl);
+	rcu_read_unlock();
+}
+
+/**
+ * struct vmlab_visitor - what is done where part of an object is mapped
+ * @table:	called for a PTE table
+ * @huge:	called for a PMD that maps 2 MiB
+ * @arg:	for both
+ */
+struct vmlab_visitor {
+	vmlab_rmap_fn		table;
+	vmlab_rmap_huge_fn	huge;
+	void			*arg;
+};
+
+/* False: there is no table, or none any more. */
+static bool vmlab_visit_table(struct vm_area_struct *vma, pmd_t *pmd, unsigned long addr,
+			      unsigned long next, const struct vmlab_visitor *visitor)
+{
+	spinlock_t *ptl;
+
+	if (!vmlab_table_lock(vma->vm_mm, pmd, &ptl))
+		return false;
+	visitor->table(vma, addr, pte_offset_kernel(pmd, addr),
+		       linear_page_index(vma, addr) & (VMLAB_LEAF_SLOTS - 1),
+		       (next - addr) >> PAGE_SHIFT, visitor->arg);
+	vmlab_table_unlock(ptl);
+	return true;
+}
+
+static bool vmlab_visit_huge(struct vm_area_struct *vma, pmd_t *pmd, unsigned long addr,
+			     const struct vmlab_visitor *visitor)
+{
+	spinlock_t *ptl;
+	bool huge;
+
+	if (!vmlab_pmd_is_huge(READ_ONCE(*pmd)))
+		return false;
+	ptl = pmd_lock(vma->vm_mm, pmd);
+	huge = vmlab_pmd_is_huge(READ_ONCE(*pmd));
+	if (huge)
+		visitor->huge(vma, addr & PMD_MASK, pmd, visitor->arg);
+	spin_unlock(ptl);
+	return huge;
+}
+
+/* Visits what maps part of pages @first to @last in one VMA. */
+static void vmlab_vma_visit(struct vm_area_struct *vma, u64 first, u64 last,
+			    const struct vmlab_visitor *visitor)
 {
 	u64 from = max_t(u64, first, vmlab_vma_first(vma));
 	u64 to = min_t(u64, last, vmlab_vma_last(vma));
 	unsigned long addr, end, next, size;
-	spinlock_t *ptl;
 	pmd_t *pmd;
 
 	if (from > to)
@@ -110,39 +194,13 @@ static void vmlab_vma_for_each_table(struct vm_area_struct *vma, u64 first, u64 
 		next = min((addr & ~(size - 1)) + size, end);
 		if (!pmd)
 			continue;
-		ptl = pte_lockptr(vma->vm_mm, pmd);
-		spin_lock(ptl);
-		fn(vma, addr, pte_offset_kernel(pmd, addr),
-		   linear_page_index(vma, addr) & (VMLAB_LEAF_SLOTS - 1),
-		   (next - addr) >> PAGE_SHIFT, arg);
-		spin_unlock(ptl);
+		/* One may just become the other. */
+		while (!vmlab_visit_table(vma, pmd, addr, next, visitor) &&
+		       !vmlab_visit_huge(vma, pmd, addr, visitor) &&
+		       pmd_present(READ_ONCE(*pmd)))
+			cpu_relax();
 		cond_resched();
 	}
-}
-
-/**
- * vmlab_rmap_for_each() - visit every PTE table that maps part of 2 MiB of a lineage
- * @lineage: the lineage
- * @index: which 2 MiB
- * @fn: see vmlab_rmap_fn; must not sleep
- * @arg: for @fn
- *
- * Context: may sleep; takes i_mmap_rwsem for read.
- */
-void vmlab_rmap_for_each(struct vmlab_lineage *lineage, u64 index, vmlab_rmap_fn fn,
-			 void *arg)
-{
-	struct address_space *mapping = lineage->inode->i_mapping;
-	u64 first = index << VMLAB_LEAF_SHIFT, last = first + VMLAB_LEAF_SLOTS - 1;
-	struct vm_area_struct *vma;
-
-	i_mmap_lock_read(mapping);
-	for (vma = vmlab_vma_first_in(mapping, first, last); vma;
-	     vma = vmlab_vma_tree_iter_next(vma, first, last)) {
-		vmlab_vma_for_each_table(vma, first, last, fn, arg);
-		cond_resched();
-	}
-	i_mmap_unlock_read(mapping);
 }
 
 /**
@@ -204,6 +262,34 @@ static void vmlab_rmap_young_table(struct vm_area_struct *vma, unsigned long add
 	}
 }
 
+/*
+ * One bit tells of 512 pages: it is left with each of them, for who asks of the others.  While
+ * the PMD maps them, which its lock sees to, they are resident, and what is written here
+ * means that (struct vmlab_frame).
+ */
+static void vmlab_rmap_young_huge(struct vm_area_struct *vma, unsigned long addr, pmd_t *pmd,
+				  void *arg)
+{
+	struct vmlab_young_arg *y = arg;
+	unsigned long first = pmd_pfn(*pmd);
+	struct vmlab_chunk *chunk = NULL;
+	unsigned int i;
+
+	if (!pmd_young(*pmd))
+		return;
+	for (i = 0; i < y->nr; i++) {
+		if (y->frames[i]->pfn - first >= VMLAB_CHUNK_FRAMES)
+			continue;
+		__set_bit(i, y->young);
+		chunk = y->frames[i]->chunk;
+	}
+	if (!chunk || !y->clear ||
+	    !test_and_clear_bit(_PAGE_BIT_ACCESSED, (unsigned long *)pmd))
+		return;
+	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++)
+		WRITE_ONCE(chunk->frames[i].accessed, 1);
+}
+
 /**
  * vmlab_rmap_young() - read the accessed bits of frames of one 2 MiB
  * @lineage: the lineage, held by the caller
@@ -223,11 +309,23 @@ void vmlab_rmap_young(struct vmlab_lineage *lineage, u64 index,
 		      struct vmlab_frame **frames, unsigned int nr,
 		      unsigned long *young, bool clear)
 {
+	struct address_space *mapping = lineage->inode->i_mapping;
+	u64 first = index << VMLAB_LEAF_SHIFT, last = first + VMLAB_LEAF_SLOTS - 1;
 	struct vmlab_young_arg arg = {
 		.leaf = index, .frames = frames, .nr = nr, .young = young, .clear = clear,
 	};
+	const struct vmlab_visitor visitor = {
+		.table = vmlab_rmap_young_table, .huge = vmlab_rmap_young_huge, .arg = &arg,
+	};
+	struct vm_area_struct *vma;
 
-	vmlab_rmap_for_each(lineage, index, vmlab_rmap_young_table, &arg);
+	i_mmap_lock_read(mapping);
+	for (vma = vmlab_vma_first_in(mapping, first, last); vma;
+	     vma = vmlab_vma_tree_iter_next(vma, first, last)) {
+		vmlab_vma_visit(vma, first, last, &visitor);
+		cond_resched();
+	}
+	i_mmap_unlock_read(mapping);
 }
 
 /*
@@ -344,6 +442,25 @@ static void vmlab_unmap_table(struct vm_area_struct *vma, unsigned long addr, pt
 	}
 }
 
+/* The pages that nobody asked to unmap find their way back by faults. */
+static void vmlab_unmap_huge(struct vm_area_struct *vma, unsigned long addr, pmd_t *pmd,
+			     void *arg)
+{
+	struct vmlab_unmap_arg *unmap = arg;
+	unsigned long pfn = pmd_pfn(*pmd);
+	bool ours = !unmap->words;
+	unsigned int i;
+
+	if (!ours)
+		for_each_set_bit(i, unmap->slots, VMLAB_LEAF_SLOTS)
+			ours |= vmlab_word_frame(unmap->words[i])->pfn - pfn < VMLAB_CHUNK_FRAMES;
+	if (!ours)
+		return;
+	unmap->addr = addr;
+	pmdp_huge_get_and_clear(vma->vm_mm, addr, pmd);
+	unmap->pages += VMLAB_CHUNK_FRAMES;
+}
+
 /*
  * Secondary MMUs (KVM) must hear of it before the PTEs go: only the core's own
  * zap tells them.
@@ -371,6 +488,9 @@ static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 				const unsigned long *words)
 {
 	struct vmlab_unmap_arg arg = { .slots = slots, .words = words };
+	const struct vmlab_visitor visitor = {
+		.table = vmlab_unmap_table, .huge = vmlab_unmap_huge, .arg = &arg,
+	};
 	unsigned int low = find_first_bit(slots, VMLAB_LEAF_SLOTS);
 	unsigned int high = find_last_bit(slots, VMLAB_LEAF_SLOTS);
 	unsigned int i;
@@ -384,7 +504,7 @@ static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 	}
 	/* The pending flush must be announced before the first PTE changes. */
 	i = vmlab_tlb_slot(tlb, vma, &fresh);
-	vmlab_vma_for_each_table(vma, first + low, first + high, vmlab_unmap_table, &arg);
+	vmlab_vma_visit(vma, first + low, first + high, &visitor);
 	if (arg.pages) {
 		/* Its page is gone already: the flush need not take another. */
 		tlb->mms[i].vma = vma;
@@ -460,6 +580,20 @@ static void vmlab_wrprotect_table(struct vm_area_struct *vma, unsigned long addr
 	}
 }
 
+static void vmlab_wrprotect_huge(struct vm_area_struct *vma, unsigned long addr, pmd_t *pmd,
+				 void *arg)
+{
+	pmd_t old = READ_ONCE(*pmd);
+	unsigned int *pages = arg;
+
+	if (!pmd_write(old) && !pmd_dirty(old))
+		return;
+	while (!try_cmpxchg((long *)&pmd->pmd, (long *)&old.pmd,
+			    pmd_val(pmd_mkclean(pmd_wrprotect(old)))))
+		;
+	*pages += VMLAB_CHUNK_FRAMES;
+}
+
 static void vmlab_wrprotect_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vma, u64 first,
 				u64 last, struct mm_struct *flushed)
 {
@@ -467,6 +601,9 @@ static void vmlab_wrprotect_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 	u64 to = min_t(u64, last, vmlab_vma_last(vma));
 	unsigned long addr = vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT);
 	unsigned int pages = 0, i = 0;
+	const struct vmlab_visitor visitor = {
+		.table = vmlab_wrprotect_table, .huge = vmlab_wrprotect_huge, .arg = &pages,
+	};
 	bool fresh = false;
 
 	/* Secondary MMUs hear only of the core's own changes: unmap instead. */
@@ -477,7 +614,7 @@ static void vmlab_wrprotect_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 	}
 	if (vma->vm_mm != flushed)
 		i = vmlab_tlb_slot(tlb, vma, &fresh);
-	vmlab_vma_for_each_table(vma, from, to, vmlab_wrprotect_table, &pages);
+	vmlab_vma_visit(vma, from, to, &visitor);
 	if (vma->vm_mm == flushed)
 		return;
 	tlb->mms[i].pages += pages;
@@ -606,18 +743,20 @@ bool vmlab_rmap_covered(struct vmlab_object *obj, u64 first, u64 last,
  */
 static bool vmlab_page_is_unmapped(struct vm_area_struct *vma, unsigned long addr)
 {
-	pmd_t *pmd = vmlab_walk_pmd(vma->vm_mm, addr);
+	struct mm_struct *mm = vma->vm_mm;
+	unsigned long size;
 	spinlock_t *ptl;
 	bool unmapped;
+	pmd_t *pmd;
 
-	if (!pmd)
-		return true;
-	ptl = pte_lockptr(vma->vm_mm, pmd);
-	spin_lock(ptl);
-	unmapped = pte_none(*pte_offset_kernel(pmd, addr)) &&
-		   !mm_tlb_flush_pending(vma->vm_mm);
-	spin_unlock(ptl);
-	return unmapped;
+	pmd = vmlab_walk(mm, addr, &size);
+	if (pmd && vmlab_table_lock(mm, pmd, &ptl)) {
+		unmapped = pte_none(*pte_offset_kernel(pmd, addr)) && !mm_tlb_flush_pending(mm);
+		vmlab_table_unlock(ptl);
+		return unmapped;
+	}
+	/* A huge page may be there, or may have been a moment ago, and be still in TLBs. */
+	return !(pmd && pmd_present(READ_ONCE(*pmd))) && !mm_tlb_flush_pending(mm);
 }
 
 /**

@@ -21,6 +21,7 @@
 	X(fault_cow_reuse,	"a store to a page once shared found it its own") \
 	X(fault_around,		"a resident neighbour was mapped along") \
 	X(fault_ahead,		"a hole ahead of sequential stores got a frame along") \
+	X(fault_huge,		"a fault mapped 2 MiB at once") \
 	X(fault_swap,		"a fault had to read swap") \
 	X(fault_retry,		"a fault dropped its lock to wait") \
 	X(fault_sigbus,		"a fault ended in SIGBUS") \
@@ -65,6 +66,15 @@
 	X(populate_pages,	"pages that POPULATE or PIN made resident or found so") \
 	X(pageout_pages,	"pages evicted by PAGEOUT") \
 	X(migrate,		"a page moved to another frame") \
+	X(thp_fault_alloc,	"a store to a hole got a chunk of 2 MiB") \
+	X(thp_fault_fallback,	"a store that might have had one got 4 KiB, for one of these:") \
+	X(thp_fallback_place,	"the mapping has no room for 2 MiB there") \
+	X(thp_fallback_used,	"some of the 2 MiB was in use by 4 KiB already") \
+	X(thp_fallback_chunk,	"no chunk was free") \
+	X(thp_fallback_limit,	"the lineage's limit") \
+	X(thp_fallback_memory,	"the machine had no memory for its books") \
+	X(thp_split_page,	"2 MiB in one chunk became pages of 4 KiB") \
+	X(thp_zeroed_chunks,	"chunks zeroed ahead") \
 	X(limit_hit,		"an allocation met its lineage's limit") \
 	X(oom_kill,		"the OOM policy killed a task") \
 	X(oom_sigbus,		"the pool was exhausted and the asker got an error")

@@ -30,6 +30,7 @@ TRACE_DEFINE_ENUM(VMLAB_FAULT_REUSE);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_SWAP);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_RETRY);
 TRACE_DEFINE_ENUM(VMLAB_FAULT_SIGBUS);
+TRACE_DEFINE_ENUM(VMLAB_FAULT_HUGE);
 TRACE_DEFINE_ENUM(VMLAB_OOM_KILL);
 TRACE_DEFINE_ENUM(VMLAB_OOM_SIGBUS);
 
@@ -101,7 +102,8 @@ TRACE_EVENT(fault_exit,
 				   { VMLAB_FAULT_REUSE, "reuse" },
 				   { VMLAB_FAULT_SWAP, "swap" },
 				   { VMLAB_FAULT_RETRY, "retry" },
-				   { VMLAB_FAULT_SIGBUS, "sigbus" }),
+				   { VMLAB_FAULT_SIGBUS, "sigbus" },
+				   { VMLAB_FAULT_HUGE, "huge" }),
 		  __entry->node, __entry->result)
 );
 
@@ -338,6 +340,26 @@ TRACE_EVENT(unshare,
 
 	TP_printk("object=%llu index=%llu present=%u",
 		  __entry->object, __entry->index, __entry->present)
+);
+
+/* 2 MiB in one chunk became pages of 4 KiB. */
+TRACE_EVENT(split,
+
+	TP_PROTO(u64 lineage, u64 index),
+
+	TP_ARGS(lineage, index),
+
+	TP_STRUCT__entry(
+		__field(u64,	lineage)
+		__field(u64,	index)
+	),
+
+	TP_fast_assign(
+		__entry->lineage = lineage;
+		__entry->index = index;
+	),
+
+	TP_printk("lineage=%llu index=%llu", __entry->lineage, __entry->index)
 );
 
 /* A frame came from node @got, where node @wanted was asked for. */

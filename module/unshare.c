@@ -56,6 +56,7 @@ static void vmlab_unshare_copy(struct vmlab *vm, struct vmlab_leaf *from,
 		}
 	}
 	to->nr_present += present;
+	to->huge = from->huge;
 	to->pinner = pins ? from->pinner : 0;
 	to->seq_next = from->seq_next;
 	to->seq_run = from->seq_run;

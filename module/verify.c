@@ -21,11 +21,15 @@
  *   swap      a swap slot has as many references as slots and clean frames name
  *             it; the maps' sums are right
  *   ptes      a PTE maps the frame that the slot of its object names, or the zero
- *             page where the slot is an empty one that allows it
+ *             page where the slot is an empty one that allows it; a PMD that maps
+ *             2 MiB maps the chunk of a huge leaf
  *   writable  no store goes unnoticed: no writable PTE of a frame that is clean,
  *             or that several leaves or objects have, none of the zero page, no
  *             dirty PTE where there may be no writable one; a clean frame has a
  *             copy on swap
+ *   huge      the slots of a huge leaf name all frames of one chunk, in order, whose
+ *             memory is one piece; whole chunks, zeroed ones, are as many as counted,
+ *             and the zeroed ones are zero
  *   counts    what leaves, objects and lineages count is what is in them; a leaf
  *             has as many owners as objects have it
  *
@@ -50,6 +54,7 @@ enum vmlab_law {
 	VMLAB_LAW_SWAP,
 	VMLAB_LAW_PTES,
 	VMLAB_LAW_WRITABLE,
+	VMLAB_LAW_HUGE,
 	VMLAB_LAW_COUNTS,
 	VMLAB_NR_LAWS
 };
@@ -61,6 +66,7 @@ static const char * const vmlab_law_names[VMLAB_NR_LAWS] = {
 	[VMLAB_LAW_SWAP]	= "swap",
 	[VMLAB_LAW_PTES]	= "ptes",
 	[VMLAB_LAW_WRITABLE]	= "writable",
+	[VMLAB_LAW_HUGE]	= "huge",
 	[VMLAB_LAW_COUNTS]	= "counts",
 };
 
@@ -131,6 +137,9 @@ struct vmlab_broken {
  * @nr_ptes:	present PTEs
  * @nr_zero_ptes: those of the zero page
  * @nr_writable: those that are writable
+ * @nr_huge:	huge leaves
+ * @nr_pmds:	PMDs that map one
+ * @nr_whole:	free chunks in one piece
  * @find:	looking for a mapped frame: nothing is judged
  * @found:	the frame found
  */
@@ -158,6 +167,9 @@ struct vmlab_check {
 	u64				nr_ptes;
 	u64				nr_zero_ptes;
 	u64				nr_writable;
+	u64				nr_huge;
+	u64				nr_pmds;
+	u64				nr_whole;
 
 	enum vmlab_law			find;
 	struct vmlab_frame		*found;
@@ -331,6 +343,28 @@ static void vmlab_check_leaf_frame(struct vmlab_check *c, struct vmlab_leaf *lea
 		++*count;
 }
 
+static void vmlab_check_huge_leaf(struct vmlab_check *c, struct vmlab_lineage *lineage,
+				  struct vmlab_leaf *leaf)
+{
+	struct vmlab_frame *first = vmlab_word_frame(leaf->words[0]);
+	unsigned int i;
+
+	c->nr_huge++;
+	if (!vmlab_word_is_frame(leaf->words[0]) || !vmlab_check_count(c, first) ||
+	    vmlab_frame_index(first) || first->chunk->order != VMLAB_CHUNK_ORDER) {
+		vmlab_bad(c, VMLAB_LAW_HUGE, "lineage %llu leaf %llu is huge and has no chunk",
+			  lineage->id, leaf->index);
+		return;
+	}
+	for (i = 1; i < VMLAB_LEAF_SLOTS; i++)
+		if (!vmlab_word_is_frame(leaf->words[i]) ||
+		    vmlab_word_frame(leaf->words[i]) != first + i)
+			break;
+	if (i < VMLAB_LEAF_SLOTS)
+		vmlab_bad(c, VMLAB_LAW_HUGE, "lineage %llu leaf %llu is huge, but slot %u is not",
+			  lineage->id, leaf->index, i);
+}
+
 /* Return: frames that the leaf accounts for, its own included; shared ones but once. */
 static u64 vmlab_check_leaf(struct vmlab_check *c, struct vmlab_lineage *lineage,
 			    struct vmlab_leaf *leaf)
@@ -341,6 +375,8 @@ static u64 vmlab_check_leaf(struct vmlab_check *c, struct vmlab_lineage *lineage
 	c->nr_leaves++;
 	c->nr_owners += leaf->owners;
 	vmlab_check_leaf_frame(c, leaf);
+	if (leaf->huge)
+		vmlab_check_huge_leaf(c, lineage, leaf);
 	for (i = 0; i < VMLAB_LEAF_SLOTS; i++) {
 		unsigned long word = leaf->words[i];
 		u64 pgoff = (leaf->index << VMLAB_LEAF_SHIFT) + i;
@@ -521,17 +557,42 @@ static void vmlab_check_chunk(struct vmlab_check *c, struct vmlab_pool *pool,
 				  test_bit(i, chunk->free));
 }
 
+/* Return: whether it is a free one in one piece. */
+static bool vmlab_check_whole(struct vmlab_check *c, struct vmlab_pool *pool,
+			      struct vmlab_chunk *chunk, unsigned int *zeroed)
+{
+	unsigned int i;
+
+	if (chunk->zeroed && (chunk->offline || !vmlab_chunk_is_whole(chunk)))
+		vmlab_bad(c, VMLAB_LAW_HUGE, "node %d: a chunk at pfn %#lx is zeroed and in use",
+			  pool->nid, chunk->frames[0].pfn);
+	if (chunk->order != VMLAB_CHUNK_ORDER || chunk->offline || !vmlab_chunk_is_whole(chunk))
+		return false;
+	*zeroed += chunk->zeroed;
+	for (i = 0; chunk->zeroed && i < VMLAB_CHUNK_FRAMES; i++)
+		if (memchr_inv(vmlab_frame_addr(&chunk->frames[i]), 0, PAGE_SIZE))
+			vmlab_bad(c, VMLAB_LAW_HUGE, "node %d: pfn %#lx is zeroed and not zero",
+				  pool->nid, chunk->frames[i].pfn);
+	return true;
+}
+
 static void vmlab_check_pool(struct vmlab_check *c, struct vmlab_pool *pool)
 {
+	unsigned int i, whole = 0, zeroed = 0;
 	unsigned long free = pool->nr_stock;
-	unsigned int i;
 
 	for (i = 0; i < pool->nr_chunks; i++) {
 		vmlab_check_chunk(c, pool, pool->chunks[i]);
+		whole += vmlab_check_whole(c, pool, pool->chunks[i], &zeroed);
 		if (!pool->chunks[i]->offline)
 			free += pool->chunks[i]->nr_free;
 		cond_resched();
 	}
+	c->nr_whole += whole;
+	if (whole != pool->nr_whole || zeroed != pool->nr_zeroed_chunks)
+		vmlab_bad(c, VMLAB_LAW_HUGE,
+			  "node %d: %u whole chunks, %u zeroed, counted %u and %u", pool->nid,
+			  whole, zeroed, pool->nr_whole, pool->nr_zeroed_chunks);
 	if (free != pool->nr_free)
 		vmlab_bad(c, VMLAB_LAW_FRAMES, "node %d: %lu free, counted %lu",
 			  pool->nid, free, pool->nr_free);
@@ -677,6 +738,7 @@ static void vmlab_check_table(struct vmlab_check *c, struct vm_area_struct *vma,
 	spinlock_t *ptl;	/* of the PTE table */
 	pte_t *pte;
 
+	/* Who would take the table away is frozen. */
 	ptl = pte_lockptr(vma->vm_mm, pmd);
 	spin_lock(ptl);
 	for (pte = pte_offset_kernel(pmd, addr); addr < end; pte++, addr += PAGE_SIZE) {
@@ -709,6 +771,43 @@ static void vmlab_check_table(struct vmlab_check *c, struct vm_area_struct *vma,
 	spin_unlock(ptl);
 }
 
+/* A PMD that maps 2 MiB, as 512 PTEs. */
+static void vmlab_check_huge_pmd(struct vmlab_check *c, struct vm_area_struct *vma, pmd_t *pmd,
+				 unsigned long addr)
+{
+	struct vmlab_region *region = READ_ONCE(vma->vm_private_data);
+	struct vmlab_check_pte found = { .obj = region->object };
+	spinlock_t *ptl = pmd_lock(vma->vm_mm, pmd);
+	struct vmlab_leaf *leaf = NULL;
+	pmd_t now = READ_ONCE(*pmd);
+	unsigned int i;
+
+	/* munmap() goes on. */
+	if (!vmlab_pmd_is_huge(now))
+		goto unlock;
+	if (found.obj)
+		leaf = xa_load(&found.obj->leaves,
+			       linear_page_index(vma, addr) >> VMLAB_LEAF_SHIFT);
+	if (!leaf || xa_is_value(leaf) || !leaf->huge || !vmlab_huge_fits(vma, addr)) {
+		if (!c->find)
+			vmlab_bad(c, VMLAB_LAW_PTES, "2 MiB at %#lx, and no huge leaf there", addr);
+		goto unlock;
+	}
+	if (!c->find && !vmlab_pmd_special(now))
+		vmlab_bad(c, VMLAB_LAW_PTES, "2 MiB at %#lx are not special", addr);
+	c->nr_pmds += !c->find;
+	found.write = pmd_write(now);
+	found.dirty = pmd_dirty(now);
+	for (i = 0; i < VMLAB_LEAF_SLOTS && !c->found; i++) {
+		found.addr = (addr & PMD_MASK) + i * PAGE_SIZE;
+		found.pgoff = (leaf->index << VMLAB_LEAF_SHIFT) + i;
+		found.pfn = pmd_pfn(now) + i;
+		vmlab_check_pte(c, &found, leaf);
+	}
+unlock:
+	spin_unlock(ptl);
+}
+
 static void vmlab_check_pmds(struct vmlab_check *c, struct vm_area_struct *vma, pud_t *pud,
 			     unsigned long addr, unsigned long end)
 {
@@ -723,9 +822,8 @@ static void vmlab_check_pmds(struct vmlab_check *c, struct vm_area_struct *vma, 
 			continue;
 		if (!pmd_leaf(now))
 			vmlab_check_table(c, vma, pmd, addr, next);
-		else if (!c->find)
-			vmlab_bad(c, VMLAB_LAW_PTES, "a 2 MiB page at %#lx: nobody makes them",
-				  addr);
+		else
+			vmlab_check_huge_pmd(c, vma, pmd, addr);
 		cond_resched();
 	}
 }
@@ -898,6 +996,12 @@ static void vmlab_break_apply(struct vmlab_check *c)
 		if (done)
 			b->frame->flags &= ~VMLAB_FRAME_DIRTY;
 		break;
+	case VMLAB_LAW_HUGE:
+		b->pool = c->nr_chunks ? c->chunks[0].pool : NULL;
+		done = b->pool;
+		if (done)
+			b->pool->nr_whole++;
+		break;
 	case VMLAB_LAW_COUNTS:
 		done = vmlab_break_counts(c);
 		break;
@@ -929,6 +1033,9 @@ static void vmlab_break_undo(struct vmlab_check *c)
 		break;
 	case VMLAB_LAW_WRITABLE:
 		b->frame->flags |= VMLAB_FRAME_DIRTY;
+		break;
+	case VMLAB_LAW_HUGE:
+		b->pool->nr_whole--;
 		break;
 	case VMLAB_LAW_COUNTS:
 		if (b->leaf)
@@ -1044,6 +1151,10 @@ static void vmlab_check_details(struct vmlab_check *c, enum vmlab_law law, struc
 		break;
 	case VMLAB_LAW_WRITABLE:
 		seq_printf(m, "%llu writable PTEs", c->nr_writable);
+		break;
+	case VMLAB_LAW_HUGE:
+		seq_printf(m, "%llu huge leaves, %llu PMDs, %llu whole chunks free", c->nr_huge,
+			   c->nr_pmds, c->nr_whole);
 		break;
 	case VMLAB_LAW_COUNTS:
 		seq_printf(m, "%llu leaves of %llu objects", c->nr_leaves, c->nr_objects);

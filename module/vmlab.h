@@ -35,6 +35,9 @@
  *   swap_map.c  which slots of a device are free (pure)
  *   swap_io.c   bios, plugging, checksums
  *   swapin.c    brings pages back, reads ahead
+ *   huge.c      2 MiB in one chunk: by faults, and the PMDs that map them
+ *   collapse.c  moves the pages of 2 MiB into one chunk
+ *   retire.c    takes empty PTE tables away, for a PMD that maps 2 MiB
  *   oom.c       when nothing can be reclaimed
  *   inject.c    makes allocations and I/O fail on demand
  *   numa.c      which node a frame comes from, and its statistics
@@ -209,7 +212,8 @@ struct vmlab_events {
  * @nr_pinned:	slots with the PINNED bit
  * @dead:	no longer in any table; look the leaf up again
  * @waiters:	someone sleeps until a slot is unlocked
- * @frozen:	being unshared: no slot can be locked
+ * @frozen:	being unshared or moved: no slot can be locked
+ * @huge:	its slots name the frames of one chunk, in their order
  * @seq_next:	slot that continues the run of sequential write faults
  * @seq_run:	length of that run in pages, saturating
  * @ra_start:	slot where the last read-ahead window began
@@ -235,6 +239,7 @@ struct vmlab_leaf {
 	bool			dead;
 	bool			waiters;
 	bool			frozen;
+	bool			huge;
 	u16			seq_next;
 	u16			seq_run;
 	u16			ra_start;
@@ -419,7 +424,9 @@ struct vmlab_pcp {
  * @pcp_batch:	frames moved between a per-CPU cache and the pool at once
  * @lock:	what follows, and the chunks' books
  * @partial:	chunks with some free frames
- * @whole:	chunks with all frames free
+ * @whole:	chunks with all frames free; those that are zeroed at the tail
+ * @nr_whole:	how many of them are 2 MiB in one piece
+ * @nr_zeroed_chunks: how many of those are zeroed
  * @stock:	the first of the frames zeroed ahead
  * @nr_free:	free frames outside the per-CPU caches, the stock included
  * @nr_stock:	frames in @stock
@@ -445,6 +452,8 @@ struct vmlab_pool {
 	spinlock_t		lock ____cacheline_aligned_in_smp;
 	struct list_head	partial;
 	struct list_head	whole;
+	unsigned int		nr_whole;
+	unsigned int		nr_zeroed_chunks;
 	struct vmlab_frame	*stock;
 	unsigned long		nr_free;
 	unsigned long		nr_stock;
@@ -457,6 +466,24 @@ struct vmlab_pool {
 	wait_queue_head_t	zero_wait;
 	struct vmlab_node_stats __percpu *node_stats;
 	struct dentry		*debugfs;
+};
+
+enum vmlab_huge_setting {
+	VMLAB_HUGE_ALWAYS,
+	VMLAB_HUGE_MADVISE,
+	VMLAB_HUGE_NEVER,
+	VMLAB_HUGE_NR,
+};
+
+/* What of the making of huge pages can be set; in vm->promote. */
+enum vmlab_promote {
+	VMLAB_PROMOTE_MAX_NONE,		/* holes that may become pages of zeros */
+	VMLAB_PROMOTE_MAX_SHARED,	/* pages that other leaves name, too, and are copied */
+	VMLAB_PROMOTE_MAX_SWAPPED,	/* pages that are read from swap for it */
+	VMLAB_PROMOTE_SCAN_MS,		/* between two looks of the thread */
+	VMLAB_PROMOTE_SCAN_LEAVES,	/* leaves that one looks at */
+	VMLAB_PROMOTE_ZERO_CHUNKS,	/* chunks of a node that are zeroed ahead */
+	VMLAB_PROMOTE_NR,
 };
 
 enum vmlab_oom_policy {
@@ -483,6 +510,8 @@ enum vmlab_oom_policy {
  * @watermark_high: likewise: reclaim ends
  * @swappiness:	0 to 200
  * @zero_stock:	how many frames a node's stock of zeroed ones may hold
+ * @huge:	which mappings get huge pages
+ * @promote:	by enum vmlab_promote
  * @oom_policy:	what to do when nothing can be reclaimed
  * @nr_moving:	pages on their way to swap or back: soon there are frames to evict
  * @nr_evicted:	pages evicted: shows those who found none that others did
@@ -515,6 +544,8 @@ struct vmlab {
 	unsigned int		watermark_high;
 	unsigned int		swappiness;
 	unsigned int		zero_stock;
+	enum vmlab_huge_setting	huge;
+	unsigned int		promote[VMLAB_PROMOTE_NR];
 	enum vmlab_oom_policy	oom_policy;
 	atomic_t		nr_moving;
 	atomic_long_t		nr_evicted;
@@ -536,6 +567,7 @@ struct vmlab_params {
 	const char *pool_mb;	/* "256" or "0:128,1:64"; NULL: a default */
 	const char *policy;	/* NULL: clock */
 	const char *swap;	/* path, or NULL */
+	const char *huge;	/* NULL: madvise */
 };
 
 struct vmlab *vmlab_create(const struct vmlab_params *params);
@@ -632,6 +664,7 @@ struct vmlab_usage {
 	u64 dirty;
 	u64 pinned;
 	u64 shared;
+	u64 huge;
 	struct vmlab_events events;
 };
 
@@ -649,6 +682,10 @@ void vmlab_leaf_move(struct vmlab_frame *from, struct vmlab_frame *to);
 struct vmlab_leaf *vmlab_leaf_alloc(struct vmlab_lineage *lineage, u64 index,
 				    struct vmlab_frame *frame);
 void vmlab_leaf_free(struct vmlab_leaf *leaf);
+int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf);
+bool vmlab_leaf_is_alone(struct vmlab_leaf *leaf);
+void vmlab_leaf_split(struct vmlab_leaf *leaf);
+void vmlab_leaf_clear(struct vmlab_leaf *leaf);
 void vmlab_leaf_list(struct vmlab_leaf *leaf);
 bool vmlab_leaf_is_of(struct vmlab_object *obj, struct vmlab_leaf *leaf);
 int vmlab_leaf_freeze(struct vmlab_object *obj, u64 pgoff, bool wait,
@@ -714,7 +751,22 @@ void vmlab_range_forget_zero(struct vmlab_object *obj, u64 first, u64 nr,
 			     struct vm_area_struct *but);
 void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot);
 void vmlab_slot_dirty(struct vmlab_slot *slot);
+void vmlab_frame_dirty(struct vmlab *vm, struct vmlab_frame *frame);
 void vmlab_slot_drop(struct vmlab_slot *slot);
+
+/* huge.c */
+extern const char * const vmlab_huge_names[VMLAB_HUGE_NR];
+void vmlab_huge_init(struct vmlab *vm, enum vmlab_huge_setting setting);
+void vmlab_huge_set(struct vmlab *vm, enum vmlab_huge_setting setting);
+void vmlab_huge_wake(struct vmlab *vm);
+bool vmlab_huge_fits(struct vm_area_struct *vma, unsigned long addr);
+vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool write,
+			    int *node);
+int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid);
+void vmlab_chunk_commit(struct vmlab_chunk *chunk, struct vmlab_lineage *lineage, u64 pgoff,
+			unsigned long *words);
+void vmlab_chunk_drop(struct vmlab_leaf *leaf);
+void vmlab_chunk_zero(struct vmlab_chunk *chunk);
 
 /* residency.c */
 int vmlab_residency(struct vmlab_object *obj, u64 first, u64 nr, u32 __user *vec);
@@ -754,6 +806,9 @@ void vmlab_pool_link_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
 void vmlab_pool_unlink_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
 void vmlab_pool_forget_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
 void vmlab_frame_free_direct(struct vmlab_frame *frame);
+struct vmlab_chunk *vmlab_chunk_take_whole(struct vmlab_pool *pool, unsigned long keep,
+					   bool dirty, bool *zeroed);
+void vmlab_chunk_put_whole(struct vmlab_chunk *chunk, bool zeroed);
 
 static inline struct page *vmlab_frame_page(const struct vmlab_frame *frame)
 {
@@ -827,8 +882,28 @@ void vmlab_rmap_young(struct vmlab_lineage *lineage, u64 index,
 		      unsigned long *young, bool clear);
 pmd_t *vmlab_walk_pmd(struct mm_struct *mm, unsigned long addr);
 
+bool vmlab_table_lock(struct mm_struct *mm, pmd_t *pmd, spinlock_t **ptl);
+void vmlab_table_unlock(spinlock_t *ptl);
+
+/* An entry that points to a PTE table, as opposed to one that maps 2 MiB, or nothing. */
+static inline bool vmlab_pmd_is_table(pmd_t pmd)
+{
+	return pmd_present(pmd) && !pmd_leaf(pmd);
+}
+
+static inline bool vmlab_pmd_is_huge(pmd_t pmd)
+{
+	return pmd_present(pmd) && pmd_leaf(pmd);
+}
+
+/* The processor may set the accessed bit meanwhile. */
+static inline bool vmlab_pmd_same_table(pmd_t a, pmd_t b)
+{
+	return !((pmd_val(a) ^ pmd_val(b)) & ~_PAGE_ACCESSED);
+}
+
 /**
- * vmlab_rmap_for_each() callback: one VMA's PTE table that covers part of a leaf
+ * vmlab_rmap_fn() - called for one VMA's PTE table that covers part of a leaf
  * @vma: the VMA
  * @addr: user address of @pte
  * @pte: first entry, under its page table lock
@@ -839,8 +914,16 @@ pmd_t *vmlab_walk_pmd(struct mm_struct *mm, unsigned long addr);
 typedef void (*vmlab_rmap_fn)(struct vm_area_struct *vma, unsigned long addr,
 			      pte_t *pte, unsigned int index, unsigned int nr,
 			      void *arg);
-void vmlab_rmap_for_each(struct vmlab_lineage *lineage, u64 index, vmlab_rmap_fn fn,
-			 void *arg);
+
+/**
+ * vmlab_rmap_huge_fn() - called for one VMA's PMD that maps 2 MiB
+ * @vma: the VMA
+ * @addr: user address of the 2 MiB
+ * @pmd: the entry, under its page table lock
+ * @arg: the caller's
+ */
+typedef void (*vmlab_rmap_huge_fn)(struct vm_area_struct *vma, unsigned long addr,
+				   pmd_t *pmd, void *arg);
 void vmlab_rmap_for_each_vma(struct vmlab_lineage *lineage,
 			     void (*fn)(struct vm_area_struct *vma, void *arg),
 			     void *arg);
@@ -860,6 +943,12 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 void vmlab_frame_make_room(struct vmlab_lineage *lineage, int nid);
 void vmlab_frame_unget(struct vmlab_lineage *lineage, struct vmlab_frame *frame);
 unsigned long vmlab_watermark(struct vmlab_pool *pool, unsigned int permille);
+
+/* Below so many free frames nobody takes any that can do without. */
+static inline unsigned long vmlab_high_watermark(struct vmlab_pool *pool)
+{
+	return vmlab_watermark(pool, READ_ONCE(pool->vm->watermark_high));
+}
 
 /* evict.c */
 
@@ -973,7 +1062,7 @@ static inline void vmlab_numa_count_hit(struct vmlab_pool *pool, unsigned int nr
 	vmlab_numa_count_cpu(pool, nr);
 }
 
-/* debugfs.c */
+/* debugfs.c; what its files share is in debugfs.h */
 void vmlab_debugfs_create(struct vmlab *vm);
 void vmlab_debugfs_add_pool(struct vmlab_pool *pool);
 void vmlab_debugfs_remove(struct vmlab *vm);

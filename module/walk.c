@@ -166,6 +166,8 @@ static u32 vmlab_walk_flags(unsigned int level, u64 entry)
 		return flags | VMLAB_WALK_TABLE;
 	if (level != VMLAB_WALK_PTE)
 		flags |= VMLAB_WALK_HUGE;
+	if (level == VMLAB_WALK_PMD && (entry & VMLAB_PMD_SPECIAL))
+		flags |= VMLAB_WALK_SPECIAL;
 	return flags | vmlab_walk_translate(vmlab_walk_memory_bits,
 					    ARRAY_SIZE(vmlab_walk_memory_bits), entry);
 }
@@ -295,6 +297,8 @@ static bool vmlab_walk_both(struct vmlab_object *obj, struct mm_struct *mm,
 			vmlab_walk_word(obj->vm, walk,
 					leaf->words[walk->page & (VMLAB_LEAF_SLOTS - 1)]);
 			walk->owners = leaf->owners;
+			if (leaf->huge)
+				walk->slot |= VMLAB_WALK_SLOT_HUGE;
 		}
 		spin_unlock(&leaf->lock);
 	} else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The stock of frames zeroed ahead, filled by a thread of low priority.
+ * The stock of frames zeroed ahead, and of whole chunks, filled by a thread of low priority.
  *
  * Owns how large the stock may be and when it is filled.  The frames in it
  * stay free: reclaim counts them as such, and allocations that want no zeros
@@ -51,6 +51,36 @@ out:
 	return filled;
 }
 
+/* Whole chunks, where huge pages are wanted at all: at most half of a pool. */
+static bool vmlab_chunk_stock_wanted(struct vmlab_pool *pool)
+{
+	unsigned int max = min(READ_ONCE(pool->vm->promote[VMLAB_PROMOTE_ZERO_CHUNKS]),
+			       READ_ONCE(pool->nr_chunks) / 2);
+
+	return READ_ONCE(pool->vm->huge) != VMLAB_HUGE_NEVER &&
+	       READ_ONCE(pool->nr_zeroed_chunks) < max &&
+	       READ_ONCE(pool->nr_whole) > READ_ONCE(pool->nr_zeroed_chunks) &&
+	       READ_ONCE(pool->nr_free) >= vmlab_high_watermark(pool) + VMLAB_CHUNK_FRAMES;
+}
+
+/* Zeroes one chunk; false when no more are wanted, or there are none. */
+static bool vmlab_stock_zero_chunk(struct vmlab_pool *pool)
+{
+	struct vmlab_chunk *chunk = NULL;
+	bool zeroed;
+
+	percpu_down_read(&pool->vm->activity);
+	if (vmlab_chunk_stock_wanted(pool))
+		chunk = vmlab_chunk_take_whole(pool, vmlab_high_watermark(pool), true, &zeroed);
+	if (chunk) {
+		vmlab_chunk_zero(chunk);
+		vmlab_chunk_put_whole(chunk, true);
+		vmlab_count(pool->vm, thp_zeroed_chunks, 1);
+	}
+	percpu_up_read(&pool->vm->activity);
+	return chunk;
+}
+
 static int vmlab_zero_thread(void *arg)
 {
 	struct vmlab_pool *pool = arg;
@@ -59,9 +89,15 @@ static int vmlab_zero_thread(void *arg)
 	set_freezable();
 	while (!kthread_should_stop()) {
 		wait_event_freezable(pool->zero_wait,
-				     kthread_should_stop() || vmlab_stock_wanted(pool));
+				     kthread_should_stop() || vmlab_stock_wanted(pool) ||
+				     vmlab_chunk_stock_wanted(pool));
 		while (!kthread_should_stop() && vmlab_stock_fill_one(pool))
 			cond_resched();
+		while (!kthread_should_stop() && vmlab_stock_zero_chunk(pool))
+			cond_resched();
+		/* Not at once again, should it find none against what the counts say. */
+		if (!kthread_should_stop() && vmlab_chunk_stock_wanted(pool))
+			schedule_timeout_idle(HZ / 10);
 	}
 	return 0;
 }

@@ -150,7 +150,7 @@ struct vmlab_ioc_residency {
 #define VMLAB_RES_RESIDENT	(1U << 0)	/* has a frame */
 #define VMLAB_RES_DIRTY		(1U << 1)	/* no valid copy on swap */
 #define VMLAB_RES_ACCESSED	(1U << 2)	/* a PTE's accessed bit is set */
-#define VMLAB_RES_HUGE		(1U << 3)	/* part of a 2 MiB mapping */
+#define VMLAB_RES_HUGE		(1U << 3)	/* part of a huge page: 2 MiB in one chunk */
 #define VMLAB_RES_SHARED	(1U << 4)	/* more than one object owns it */
 #define VMLAB_RES_PINNED	(1U << 5)	/* pinned by VMLAB_IOC_PIN */
 #define VMLAB_RES_SWAPPED	(1U << 6)	/* on swap, without a frame */
@@ -290,6 +290,7 @@ struct vmlab_ioc_walk {
 #define VMLAB_WALK_SLOT_COPY	(1U << 7)	/* frame: swap has a valid copy */
 #define VMLAB_WALK_SLOT_ACCESSED (1U << 8)	/* frame: used by read() or write() */
 #define VMLAB_WALK_SLOT_AHEAD	(1U << 9)	/* frame: read ahead, not used yet */
+#define VMLAB_WALK_SLOT_HUGE	(1U << 10)	/* frame: part of a huge page */
 
 /* vmlab_ioc_walk.kind: what made the object */
 #define VMLAB_KIND_OPEN		1		/* open() of /dev/vmlab */

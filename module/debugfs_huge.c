@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What of huge pages can be set: debugfs `huge`, `zero_chunks` and promote/.
+ *
+ * Owns their names and bounds.  It must never act on pages: who uses a value looks at it when
+ * he comes by.
+ */
+#include <linux/debugfs.h>
+#include <linux/module.h>
+#include <linux/uaccess.h>
+
+#include "debugfs.h"
+#include "vmlab.h"
+
+static int vmlab_huge_setting_show(struct seq_file *m, void *unused)
+{
+	struct vmlab *vm = m->private;
+
+	vmlab_debugfs_show_choice(m, vmlab_huge_names, VMLAB_HUGE_NR, READ_ONCE(vm->huge));
+	return 0;
+}
+
+static ssize_t vmlab_huge_setting_write(struct file *file, const char __user *from,
+					size_t count, loff_t *pos)
+{
+	int i = vmlab_debugfs_choose(from, count, vmlab_huge_names, VMLAB_HUGE_NR);
+
+	if (i < 0)
+		return i;
+	vmlab_huge_set(vmlab_file_private(file), i);
+	return count;
+}
+
+VMLAB_RW_FILE(vmlab_huge_setting);
+
+static const struct {
+	const char	*name;
+	unsigned int	max;
+} vmlab_promote_names[VMLAB_PROMOTE_NR] = {
+	[VMLAB_PROMOTE_MAX_NONE]	= { "max_none", VMLAB_LEAF_SLOTS - 1 },
+	[VMLAB_PROMOTE_MAX_SHARED]	= { "max_shared", VMLAB_LEAF_SLOTS },
+	[VMLAB_PROMOTE_MAX_SWAPPED]	= { "max_swapped", VMLAB_LEAF_SLOTS },
+	[VMLAB_PROMOTE_SCAN_MS]		= { "scan_ms", 3600000 },
+	[VMLAB_PROMOTE_SCAN_LEAVES]	= { "scan_leaves", 1U << 20 },
+	[VMLAB_PROMOTE_ZERO_CHUNKS]	= { "zero_chunks", 1U << 20 },
+};
+
+/* The number of a value is told by the name of its file. */
+static int vmlab_promote_which(const struct file *file)
+{
+	const char *name = file->f_path.dentry->d_name.name;
+	int i;
+
+	for (i = 0; i < VMLAB_PROMOTE_NR; i++)
+		if (!strcmp(vmlab_promote_names[i].name, name))
+			return i;
+	return -ENOENT;
+}
+
+static int vmlab_promote_show(struct seq_file *m, void *unused)
+{
+	struct vmlab *vm = m->private;
+	int which = vmlab_promote_which(m->file);
+
+	if (which < 0)
+		return which;
+	seq_printf(m, "%u\n", READ_ONCE(vm->promote[which]));
+	return 0;
+}
+
+static ssize_t vmlab_promote_write(struct file *file, const char __user *from, size_t count,
+				   loff_t *pos)
+{
+	struct vmlab *vm = vmlab_file_private(file);
+	int which = vmlab_promote_which(file), err;
+	unsigned int value;
+
+	if (which < 0)
+		return which;
+	err = kstrtouint_from_user(from, count, 0, &value);
+	if (err)
+		return err;
+	if (value > vmlab_promote_names[which].max)
+		return -EINVAL;
+	WRITE_ONCE(vm->promote[which], value);
+	vmlab_huge_wake(vm);
+	return count;
+}
+
+VMLAB_RW_FILE(vmlab_promote);
+
+/**
+ * vmlab_huge_debugfs() - make the files
+ * @vm: the instance
+ * @parent: its directory
+ */
+void vmlab_huge_debugfs(struct vmlab *vm, struct dentry *parent)
+{
+	struct dentry *dir = vmlab_debugfs_dir("promote", parent);
+	unsigned int i;
+
+	debugfs_create_file("huge", 0600, parent, vm, &vmlab_huge_setting_fops);
+	for (i = 0; dir && i < VMLAB_PROMOTE_NR; i++)
+		debugfs_create_file(vmlab_promote_names[i].name, 0600,
+				    i == VMLAB_PROMOTE_ZERO_CHUNKS ? parent : dir, vm,
+				    &vmlab_promote_fops);
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Huge pages: when a store gets 2 MiB, what they are mapped by, and that nothing that is done
+ * to a part of them loses a byte of the rest.
+ *
+ * Free chunks are needed: the pools are made large enough, in the phase of pressure too.
+ *
+ * vmlab-test: timeout=300
+ */
+#include "kselftest_harness.h"
+#include "vmlab_test.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#define TAG 0x4096e
+#define POOL_MB 24
+#define CHUNKS 4
+#define PAGES (CHUNKS * LEAF_PAGES)
+
+FIXTURE(huge)
+{
+	int fd;
+	char *map;
+};
+
+FIXTURE_SETUP(huge)
+{
+	int node;
+
+	settle();
+	for (node = 0; node < nr_nodes(); node++)
+		ASSERT_EQ(0, pool_resize(node, POOL_MB));
+	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
+	self->fd = object_open();
+	ASSERT_GE(self->fd, 0);
+	self->map = object_map(self->fd, 0, PAGES);
+	ASSERT_EQ(0, (uintptr_t)self->map % LEAF_BYTES);
+}
+
+FIXTURE_TEARDOWN(huge)
+{
+	EXPECT_VERIFY_OK();
+	munmap(self->map, PAGES * PAGE);
+	close(self->fd);
+	EXPECT_EQ(0, debugfs_write("huge", "madvise\n"));
+	settle();
+}
+
+static bool is_huge(int fd, const void *address)
+{
+	struct vmlab_ioc_walk walk = { .size = sizeof(walk), .address = (uintptr_t)address };
+
+	if (ioctl(fd, VMLAB_IOC_WALK, &walk))
+		die("WALK: %m");
+	return walk.nr_levels == VMLAB_WALK_PMD + 1 &&
+	       (walk.levels[VMLAB_WALK_PMD].flags & VMLAB_WALK_HUGE);
+}
+
+static uint64_t huge_pages(int fd, uint64_t page, uint64_t pages)
+{
+	return object_count(fd, page, pages, VMLAB_RES_HUGE);
+}
+
+TEST_F(huge, one_fault_for_two_mib)
+{
+	uint64_t faults = counter("fault_huge"), allocs = counter("thp_fault_alloc");
+	struct vmlab_ioc_walk walk = { .size = sizeof(walk), .address = (uintptr_t)self->map };
+	unsigned int i;
+
+	for (i = 0; i < PAGES; i++)
+		page_fill(self->map + i * PAGE, TAG, i, 1);
+	EXPECT_EQ(CHUNKS, counter("fault_huge") - faults);
+	EXPECT_EQ(CHUNKS, counter("thp_fault_alloc") - allocs);
+	EXPECT_EQ(PAGES, huge_pages(self->fd, 0, PAGES));
+	for (i = 0; i < CHUNKS; i++)
+		EXPECT_TRUE(is_huge(self->fd, self->map + i * LEAF_BYTES + 5 * PAGE));
+	ASSERT_EQ(0, ioctl(self->fd, VMLAB_IOC_WALK, &walk));
+	EXPECT_TRUE(walk.levels[VMLAB_WALK_PMD].flags & VMLAB_WALK_SPECIAL);
+	EXPECT_TRUE(walk.slot & VMLAB_WALK_SLOT_HUGE);
+	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, PAGES, 1));
+	EXPECT_EQ(0, object_wrong_pages(self->fd, TAG, 0, PAGES, 1));
+}
+
+TEST_F(huge, memory_is_zero)
+{
+	unsigned int round;
+
+	for (round = 0; round < 3; round++) {
+		self->map[round * PAGE] = 1;
+		EXPECT_TRUE(is_huge(self->fd, self->map));
+		self->map[round * PAGE] = 0;
+		EXPECT_EQ(0, pages_not_zero(self->map, LEAF_PAGES));
+		pages_fill(self->map, TAG, 0, LEAF_PAGES, 1);
+		EXPECT_EQ(0, object_discard(self->fd, 0, LEAF_PAGES));
+		EXPECT_FALSE(is_huge(self->fd, self->map));
+	}
+	/* A load costs no frame. */
+	EXPECT_EQ(0, self->map[LEAF_BYTES]);
+	EXPECT_EQ(0, object_count(self->fd, LEAF_PAGES, LEAF_PAGES, VMLAB_RES_RESIDENT));
+}
+
+TEST_F(huge, settings)
+{
+	uint64_t before = counter("thp_fault_fallback");
+
+	ASSERT_EQ(0, debugfs_write("huge", "never\n"));
+	self->map[0] = 1;
+	EXPECT_FALSE(is_huge(self->fd, self->map));
+	ASSERT_EQ(0, debugfs_write("huge", "madvise\n"));
+	self->map[LEAF_BYTES] = 1;
+	EXPECT_FALSE(is_huge(self->fd, self->map + LEAF_BYTES));
+	ASSERT_EQ(0, madvise(self->map + 2 * LEAF_BYTES, LEAF_BYTES, MADV_HUGEPAGE));
+	self->map[2 * LEAF_BYTES] = 1;
+	EXPECT_TRUE(is_huge(self->fd, self->map + 2 * LEAF_BYTES));
+	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
+	ASSERT_EQ(0, madvise(self->map + 3 * LEAF_BYTES, LEAF_BYTES, MADV_NOHUGEPAGE));
+	self->map[3 * LEAF_BYTES] = 1;
+	EXPECT_FALSE(is_huge(self->fd, self->map + 3 * LEAF_BYTES));
+	/* None of these was one that might have had it. */
+	EXPECT_EQ(before, counter("thp_fault_fallback"));
+	EXPECT_EQ(-EINVAL, debugfs_write("huge", "sometimes\n"));
+}
+
+TEST_F(huge, falls_back_with_the_reason)
+{
+	uint64_t place = counter("thp_fallback_place"), used = counter("thp_fallback_used");
+	uint64_t limit = counter("thp_fallback_limit"), chunk = counter("thp_fallback_chunk");
+	char *shifted, *room = mmap(NULL, 3 * LEAF_BYTES, PROT_NONE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *small = (char *)(((uintptr_t)room + 2 * LEAF_BYTES) & ~(LEAF_BYTES - 1));
+	int other = object_open();
+
+	/* No room for 2 MiB, where no page table is. */
+	ASSERT_EQ(small, mmap(small, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			      self->fd, 0));
+	small[0] = 1;
+	EXPECT_EQ(1, counter("thp_fallback_place") - place);
+	EXPECT_FALSE(is_huge(self->fd, small));
+	munmap(room, 3 * LEAF_BYTES);
+	/* A page is there already. */
+	EXPECT_EQ(1, self->map[0]);
+	EXPECT_EQ(0, munmap(self->map, PAGES * PAGE));
+	self->map = object_map(self->fd, 0, PAGES);
+	self->map[PAGE] = 2;
+	EXPECT_EQ(1, counter("thp_fallback_used") - used);
+	/* The limit. */
+	ASSERT_EQ(0, object_limit(other, 300));
+	shifted = object_map(other, 0, LEAF_PAGES);
+	shifted[0] = 1;
+	EXPECT_EQ(1, counter("thp_fallback_limit") - limit);
+	EXPECT_FALSE(is_huge(other, shifted));
+	munmap(shifted, LEAF_BYTES);
+	close(other);
+	/* No chunk, by injection. */
+	ASSERT_EQ(0, inject("huge", "nth 1"));
+	self->map[LEAF_BYTES] = 1;
+	inject_off();
+	EXPECT_EQ(1, counter("thp_fallback_chunk") - chunk);
+	EXPECT_FALSE(is_huge(self->fd, self->map + LEAF_BYTES));
+}
+
+TEST_F(huge, parts_are_discarded)
+{
+	uint64_t splits = counter("thp_split_page");
+
+	pages_fill(self->map, TAG, 0, PAGES, 1);
+	ASSERT_EQ(0, object_discard(self->fd, 100, 50));
+	EXPECT_EQ(1, counter("thp_split_page") - splits);
+	EXPECT_FALSE(is_huge(self->fd, self->map));
+	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, 100, 1));
+	EXPECT_EQ(0, pages_not_zero(self->map + 100 * PAGE, 50));
+	EXPECT_EQ(0, pages_wrong(self->map + 150 * PAGE, TAG, 150, PAGES - 150, 1));
+	EXPECT_EQ(PAGES - LEAF_PAGES, huge_pages(self->fd, 0, PAGES));
+	/* All of another: that is no split. */
+	ASSERT_EQ(0, object_discard(self->fd, LEAF_PAGES, LEAF_PAGES));
+	EXPECT_EQ(1, counter("thp_split_page") - splits);
+}
+
+TEST_F(huge, parts_are_unmapped_and_protected)
+{
+	pages_fill(self->map, TAG, 0, PAGES, 1);
+	ASSERT_EQ(0, munmap(self->map + 100 * PAGE, 10 * PAGE));
+	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, 100, 1));
+	ASSERT_EQ(0, mprotect(self->map + LEAF_BYTES + 50 * PAGE, PAGE, PROT_READ));
+	EXPECT_EQ(SIGSEGV, try_store(self->map + LEAF_BYTES + 50 * PAGE, 1));
+	EXPECT_EQ(0, try_store(self->map + LEAF_BYTES + 51 * PAGE + 100, 0));
+	/* The whole, back and forth. */
+	ASSERT_EQ(0, mprotect(self->map + 2 * LEAF_BYTES, LEAF_BYTES, PROT_READ));
+	EXPECT_EQ(SIGSEGV, try_store(self->map + 2 * LEAF_BYTES, 1));
+	ASSERT_EQ(0, mprotect(self->map + 2 * LEAF_BYTES, LEAF_BYTES, PROT_READ | PROT_WRITE));
+	pages_fill(self->map + 2 * LEAF_BYTES, TAG, 2 * LEAF_PAGES, LEAF_PAGES, 2);
+	EXPECT_TRUE(is_huge(self->fd, self->map + 2 * LEAF_BYTES));
+	EXPECT_EQ(0, object_wrong_pages(self->fd, TAG, 0, LEAF_PAGES, 1));
+	EXPECT_EQ(0, object_wrong_pages(self->fd, TAG, 2 * LEAF_PAGES, LEAF_PAGES, 2));
+	EXPECT_EQ(PAGES, huge_pages(self->fd, 0, PAGES));
+	/* Moved, the mapping may be huge still, or again. */
+	EXPECT_EQ(0, pages_wrong(self->map + 3 * LEAF_BYTES, TAG, 3 * LEAF_PAGES, LEAF_PAGES, 1));
+}
+
+static int child_checks_and_stores(void *arg)
+{
+	char *map = arg;
+
+	CHECK(!pages_wrong(map, TAG, 0, PAGES, 1));
+	pages_fill(map, TAG, 0, 64, 7);
+	pages_fill(map + LEAF_BYTES, TAG, LEAF_PAGES, LEAF_PAGES, 7);
+	CHECK(!pages_wrong(map, TAG, 0, 64, 7));
+	CHECK(!pages_wrong(map + 64 * PAGE, TAG, 64, LEAF_PAGES - 64, 1));
+	CHECK(!pages_wrong(map + LEAF_BYTES, TAG, LEAF_PAGES, LEAF_PAGES, 7));
+	return 0;
+}
+
+TEST_F(huge, fork_copies_small_pages)
+{
+	char *map = object_map_private(self->fd, 0, PAGES);
+	uint64_t copies;
+
+	ASSERT_EQ(0, (uintptr_t)map % LEAF_BYTES);
+	pages_fill(map, TAG, 0, PAGES, 1);
+	ASSERT_TRUE(is_huge(self->fd, map));
+	copies = counter("cow_copy");
+	ASSERT_EQ(0, child_run(child_checks_and_stores, map));
+	/* Stores in sequence copy some pages ahead. */
+	EXPECT_GE(counter("cow_copy") - copies, 64 + LEAF_PAGES);
+	EXPECT_LE(counter("cow_copy") - copies, 64 + 16 + LEAF_PAGES);
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, PAGES, 1));
+	/* Nobody else has them any more: stores take them as they are, by 2 MiB. */
+	copies = counter("cow_copy");
+	pages_fill(map, TAG, 0, PAGES, 2);
+	EXPECT_EQ(copies, counter("cow_copy"));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, PAGES, 2));
+	EXPECT_TRUE(is_huge(self->fd, map));
+	munmap(map, PAGES * PAGE);
+}
+
+TEST_F(huge, snapshot_keeps_the_moment)
+{
+	char *copy;
+	int fd;
+
+	pages_fill(self->map, TAG, 0, PAGES, 1);
+	fd = object_snapshot(self->fd, 0);
+	ASSERT_GE(fd, 0);
+	copy = object_map(fd, 0, PAGES);
+	EXPECT_EQ(0, pages_wrong(copy, TAG, 0, PAGES, 1));
+	EXPECT_TRUE(is_huge(fd, copy));
+	pages_fill(self->map + 10 * PAGE, TAG, 10, 10, 2);
+	pages_fill(copy + 15 * PAGE, TAG, 15, 10, 3);
+	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, 10, 1));
+	EXPECT_EQ(0, pages_wrong(self->map + 10 * PAGE, TAG, 10, 10, 2));
+	EXPECT_EQ(0, pages_wrong(self->map + 20 * PAGE, TAG, 20, PAGES - 20, 1));
+	EXPECT_EQ(0, pages_wrong(copy, TAG, 0, 15, 1));
+	EXPECT_EQ(0, pages_wrong(copy + 15 * PAGE, TAG, 15, 10, 3));
+	EXPECT_EQ(0, pages_wrong(copy + 25 * PAGE, TAG, 25, PAGES - 25, 1));
+	EXPECT_VERIFY_OK();
+	munmap(copy, PAGES * PAGE);
+	close(fd);
+}
+
+TEST_F(huge, goes_to_swap_and_comes_back)
+{
+	uint64_t splits = counter("thp_split_page");
+
+	if (!under_pressure())
+		SKIP(return, "there is no swap in this phase");
+	pages_fill(self->map, TAG, 0, PAGES, 1);
+	EXPECT_EQ(10, object_pageout(self->fd, 20, 10));
+	EXPECT_EQ(1, counter("thp_split_page") - splits);
+	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, LEAF_PAGES, 1));
+	EXPECT_EQ(LEAF_PAGES, object_pageout(self->fd, LEAF_PAGES, LEAF_PAGES));
+	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, PAGES, 1));
+	EXPECT_VERIFY_OK();
+}
+
+/* Nobody may take references on frames that vmlab will give to others. */
+TEST_F(huge, is_not_pinned_by_others)
+{
+	struct iovec iov = { .iov_base = self->map, .iov_len = PAGE };
+	int fds[2];
+
+	pages_fill(self->map, TAG, 0, LEAF_PAGES, 1);
+	ASSERT_TRUE(is_huge(self->fd, self->map));
+	ASSERT_EQ(0, pipe(fds));
+	EXPECT_EQ(-1, vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_TRUE(is_huge(self->fd, self->map));
+	close(fds[0]);
+	close(fds[1]);
+}
+
+TEST_F_TIMEOUT(huge, pool_shrinks_under_it, 60)
+{
+	int node;
+
+	pages_fill(self->map, TAG, 0, PAGES, 1);
+	for (node = 0; node < nr_nodes(); node++)
+		ASSERT_EQ(0, pool_resize(node, 6));
+	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, PAGES, 1));
+	EXPECT_VERIFY_OK();
+	pages_fill(self->map, TAG, 0, PAGES, 2);
+	for (node = 0; node < nr_nodes(); node++)
+		ASSERT_EQ(0, pool_resize(node, POOL_MB));
+	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, PAGES, 2));
+}
+
+TEST_HARNESS_MAIN
