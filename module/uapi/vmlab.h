@@ -89,6 +89,15 @@ struct vmlab_ioc_info {
  *			(ENOMEM, or EPERM where it is 0) unless CAP_IPC_LOCK.
  *			Pinning twice is pinning once.
  * VMLAB_IOC_UNPIN:	undo PIN; pages that are not pinned are skipped.
+ * VMLAB_IOC_COLLAPSE:	make each 2 MiB of the range a huge page: one chunk, that
+ *			one entry maps where the mapping has room for it.  Holes
+ *			become pages of zeros, what is on swap is read, and pages
+ *			that are shared are copied.  The range is made of whole 2 MiB
+ *			of the object, else EINVAL; EINVAL too where there is no page
+ *			at all.  ENOMEM: no chunk is free, or the limit; EBUSY: pages
+ *			are pinned, or the 2 MiB are another object's too.
+ * VMLAB_IOC_SPLIT:	make each huge page that has a part in the range pages of
+ *			4 KiB, which stay where they are.
  */
 struct vmlab_ioc_range {
 	__u32 size;
@@ -310,5 +319,8 @@ struct vmlab_ioc_walk {
 #define VMLAB_IOC_RESIDENCY	_IOWR(VMLAB_IOC_MAGIC, 0x07, struct vmlab_ioc_residency)
 #define VMLAB_IOC_SNAPSHOT	_IOWR(VMLAB_IOC_MAGIC, 0x08, struct vmlab_ioc_snapshot)
 #define VMLAB_IOC_WALK		_IOWR(VMLAB_IOC_MAGIC, 0x09, struct vmlab_ioc_walk)
+
+#define VMLAB_IOC_COLLAPSE	_IOWR(VMLAB_IOC_MAGIC, 0x0a, struct vmlab_ioc_range)
+#define VMLAB_IOC_SPLIT		_IOWR(VMLAB_IOC_MAGIC, 0x0b, struct vmlab_ioc_range)
 
 #endif /* _UAPI_VMLAB_H */
