@@ -132,6 +132,45 @@ static inline bool vmlab_pmd_special(pmd_t pmd)
 }
 #endif
 
+/*
+ * 2026-11-29: since 6.5 whoever walks to a PTE table looks again under its lock whether it
+ * still is in place, so taking one away needs mmap_lock for read only.  6.6 gave the
+ * destructor its present name.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
+static inline int vmlab_retire_lock(struct mm_struct *mm)
+{
+	return mmap_write_lock_killable(mm);
+}
+
+static inline void vmlab_retire_unlock(struct mm_struct *mm)
+{
+	mmap_write_unlock(mm);
+}
+
+static inline void vmlab_table_free(struct page *table)
+{
+	pgtable_pte_page_dtor(table);
+	__free_page(table);
+}
+#else
+static inline int vmlab_retire_lock(struct mm_struct *mm)
+{
+	return mmap_read_lock_killable(mm);
+}
+
+static inline void vmlab_retire_unlock(struct mm_struct *mm)
+{
+	mmap_read_unlock(mm);
+}
+
+static inline void vmlab_table_free(struct page *table)
+{
+	pagetable_pte_dtor(page_ptdesc(table));
+	__free_page(table);
+}
+#endif
+
 /* 2026-11-22: 6.5 made one helper for all splice reads that go through ->read_iter. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
 #define vmlab_splice_read	generic_file_splice_read

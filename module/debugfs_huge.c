@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What of huge pages can be set: debugfs `huge`, `zero_chunks` and promote/.
+ * What of huge pages can be set: debugfs `huge`, `zero_chunks`, promote/ and `compact`.
  *
  * Owns their names and bounds.  It must never act on pages: who uses a value looks at it when
  * he comes by.
  */
 #include <linux/debugfs.h>
 #include <linux/module.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "debugfs.h"
@@ -89,6 +90,44 @@ static ssize_t vmlab_promote_write(struct file *file, const char __user *from, s
 
 VMLAB_RW_FILE(vmlab_promote);
 
+static void vmlab_compact_node(struct vmlab *vm, int nid)
+{
+	if (vm->pools[nid])
+		vmlab_compact(vm->pools[nid], UINT_MAX, 1);
+}
+
+/* A node's number, or `all`. */
+static ssize_t vmlab_compact_write(struct file *file, const char __user *from, size_t count,
+				   loff_t *pos)
+{
+	char *word = vmlab_debugfs_word(from, count, VMLAB_WORD_MAX);
+	struct vmlab *vm = file->private_data;
+	unsigned int nid;
+	int err = 0;
+
+	if (IS_ERR(word))
+		return PTR_ERR(word);
+	if (!strcmp(word, "all")) {
+		for (nid = 0; nid < MAX_NUMNODES; nid++)
+			vmlab_compact_node(vm, nid);
+	} else {
+		err = kstrtouint(word, 10, &nid);
+		if (!err && (nid >= MAX_NUMNODES || !vm->pools[nid]))
+			err = -EINVAL;
+		if (!err)
+			vmlab_compact_node(vm, nid);
+	}
+	kfree(word);
+	return err ?: count;
+}
+
+static const struct file_operations vmlab_compact_fops = {
+	.owner	= THIS_MODULE,
+	.open	= simple_open,
+	.write	= vmlab_compact_write,
+	.llseek	= noop_llseek,
+};
+
 /**
  * vmlab_huge_debugfs() - make the files
  * @vm: the instance
@@ -99,6 +138,7 @@ void vmlab_huge_debugfs(struct vmlab *vm, struct dentry *parent)
 	struct dentry *dir = vmlab_debugfs_dir("promote", parent);
 	unsigned int i;
 
+	debugfs_create_file("compact", 0200, parent, vm, &vmlab_compact_fops);
 	debugfs_create_file("huge", 0600, parent, vm, &vmlab_huge_setting_fops);
 	for (i = 0; dir && i < VMLAB_PROMOTE_NR; i++)
 		debugfs_create_file(vmlab_promote_names[i].name, 0600,

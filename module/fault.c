@@ -910,6 +910,8 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 	}
 	vmlab_fault_put_spare(&f);
 out:
+	if (f.vmf && !mkwrite)
+		vmlab_retired_give(f.vmf);
 	percpu_up_read(&f.obj->vm->activity);
 	vmlab_fault_count(f.obj->vm, f.kind);
 	trace_fault_exit(id, f.addr, f.pgoff, f.kind, f.node, (__force unsigned int)ret);

@@ -60,9 +60,15 @@ void vmlab_huge_wake(struct vmlab *vm)
 {
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
-		if (vm->pools[nid])
-			vmlab_zero_wake(vm->pools[nid]);
+	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+		if (!vm->pools[nid])
+			continue;
+		vmlab_zero_wake(vm->pools[nid]);
+		wake_up(&vm->pools[nid]->promote_wait);
+		/* It may be waiting for the time that was set before. */
+		if (vm->pools[nid]->promote_task)
+			wake_up_process(vm->pools[nid]->promote_task);
+	}
 }
 
 /**

@@ -156,6 +156,8 @@ static int vmlab_start_threads(struct vmlab *vm)
 		err = vmlab_reclaim_start(vm->pools[nid]);
 		if (!err)
 			err = vmlab_zero_start(vm->pools[nid]);
+		if (!err)
+			err = vmlab_promote_start(vm->pools[nid]);
 		if (err)
 			return err;
 	}
@@ -169,6 +171,7 @@ static void vmlab_stop_threads(struct vmlab *vm)
 	for (nid = 0; nid < MAX_NUMNODES; nid++) {
 		if (!vm->pools[nid])
 			continue;
+		vmlab_promote_stop(vm->pools[nid]);
 		vmlab_zero_stop(vm->pools[nid]);
 		vmlab_reclaim_stop(vm->pools[nid]);
 	}

@@ -912,6 +912,22 @@ static void vmlab_leaf_count_events(struct vmlab_leaf *leaf, u8 events)
 }
 
 /**
+ * vmlab_leaf_exchange() - a leaf becomes a huge one
+ * @leaf: frozen, all its slots unlocked, none pinned or on swap
+ * @words: what it names from now on: the frames of one chunk, in order
+ *
+ * What it named before is the caller's to let go.
+ */
+void vmlab_leaf_exchange(struct vmlab_leaf *leaf, const unsigned long *words)
+{
+	spin_lock(&leaf->lock);
+	memcpy(leaf->words, words, VMLAB_LEAF_SLOTS * sizeof(*words));
+	leaf->nr_present = VMLAB_LEAF_SLOTS;
+	leaf->huge = true;
+	spin_unlock(&leaf->lock);
+}
+
+/**
  * vmlab_leaf_clear() - all slots of a leaf become holes, and are unlocked
  * @leaf: named 512 frames, which are gone; all its slots are locked by the caller
  */
@@ -1086,8 +1102,20 @@ int vmlab_siblings_wait(struct vmlab_object *obj, u64 pgoff)
 		-EINTR : 0;
 }
 
-/* Freezes a shared leaf; false: somebody else has. */
-static bool vmlab_leaf_try_freeze(struct vmlab_object *obj, u64 pgoff,
+static bool vmlab_leaf_may_freeze(struct vmlab_leaf *leaf, enum vmlab_freeze which)
+{
+	switch (which) {
+	case VMLAB_FREEZE_SHARED:
+		return leaf->owners > 1;
+	case VMLAB_FREEZE_OWN:
+		return leaf->owners == 1;
+	default:
+		return true;
+	}
+}
+
+/* Freezes a leaf; false: somebody else has. */
+static bool vmlab_leaf_try_freeze(struct vmlab_object *obj, u64 pgoff, enum vmlab_freeze which,
 				  struct vmlab_leaf **leaf)
 {
 	struct vmlab_leaf *found;
@@ -1098,7 +1126,8 @@ static bool vmlab_leaf_try_freeze(struct vmlab_object *obj, u64 pgoff,
 	found = vmlab_leaf_lookup(obj, pgoff);
 	if (found) {
 		spin_lock(&found->lock);
-		if (!found->dead && found->owners > 1 && vmlab_leaf_is_of(obj, found)) {
+		if (!found->dead && vmlab_leaf_may_freeze(found, which) &&
+		    vmlab_leaf_is_of(obj, found)) {
 			done = !found->frozen;
 			found->frozen = true;
 			*leaf = done ? found : NULL;
@@ -1123,23 +1152,24 @@ static bool vmlab_leaf_is_drained(struct vmlab_leaf *leaf)
 }
 
 /**
- * vmlab_leaf_freeze() - let nothing in a shared leaf change
+ * vmlab_leaf_freeze() - let nothing in a leaf change
  * @obj: one of its owners
  * @pgoff: a page of it
+ * @which: which leaves are meant; others may come to own it meanwhile, or let it go
  * @wait: until the slots that are locked now are not; no others can be
  * @leaf: out: the leaf, which stays until vmlab_leaf_thaw(); NULL when the object has
- *	none here, or one of its own
+ *	none here, or none that is meant
  *
  * Context: sleeps if @wait; no slot locked.
  * Return: 0; -EAGAIN: not @wait, and it would have had to; -EINTR on a fatal signal.
  */
-int vmlab_leaf_freeze(struct vmlab_object *obj, u64 pgoff, bool wait,
+int vmlab_leaf_freeze(struct vmlab_object *obj, u64 pgoff, enum vmlab_freeze which, bool wait,
 		      struct vmlab_leaf **leaf)
 {
 	wait_queue_head_t *head = vmlab_slot_wait_head(obj->lineage, pgoff >> VMLAB_LEAF_SHIFT);
 	int err;
 
-	while (!vmlab_leaf_try_freeze(obj, pgoff, leaf)) {
+	while (!vmlab_leaf_try_freeze(obj, pgoff, which, leaf)) {
 		err = wait ? vmlab_slot_wait(obj, pgoff, true) : -EAGAIN;
 		if (err)
 			return err;

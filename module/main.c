@@ -65,6 +65,7 @@ static void __exit vmlab_exit(void)
 	vmlab_destroy(vmlab_default);
 	vmlab_instance_exit();
 	vmlab_leaf_exit();
+	vmlab_retire_exit();
 }
 
 module_init(vmlab_init);

@@ -241,6 +241,7 @@ struct vmlab_pool *vmlab_pool_create(struct vmlab *vm, int nid)
 	INIT_LIST_HEAD(&pool->whole);
 	init_waitqueue_head(&pool->reclaim_wait);
 	init_waitqueue_head(&pool->zero_wait);
+	init_waitqueue_head(&pool->promote_wait);
 	vmlab_pool_set_batch(pool);
 	pool->pcp = alloc_percpu(struct vmlab_pcp);
 	pool->node_stats = alloc_percpu(struct vmlab_node_stats);

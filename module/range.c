@@ -363,7 +363,7 @@ static int vmlab_discard_shared(struct vmlab_object *obj, u64 index)
 {
 	u64 first = index << VMLAB_LEAF_SHIFT;
 	struct vmlab_leaf *leaf;
-	int err = vmlab_leaf_freeze(obj, first, true, &leaf);
+	int err = vmlab_leaf_freeze(obj, first, VMLAB_FREEZE_SHARED, true, &leaf);
 
 	if (err || !leaf)
 		return err;

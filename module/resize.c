@@ -55,11 +55,18 @@ static void vmlab_resident_move(struct vmlab *vm, struct vmlab_frame *from,
 	vmlab_frame_retire(from);
 }
 
-/* Moves what is in a chunk elsewhere, as far as there are free frames.  Frozen. */
-static void vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk)
+/**
+ * vmlab_chunk_evacuate() - move what is in a chunk elsewhere, as far as there are free frames
+ * @vm: the instance
+ * @chunk: offline; its CPU caches are drained
+ *
+ * Context: vm->activity held for write.
+ * Return: pages moved.
+ */
+unsigned int vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk)
 {
 	struct vmlab_frame *from, *to;
-	unsigned int i;
+	unsigned int i, moved = 0;
 
 	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++) {
 		from = &chunk->frames[i];
@@ -67,15 +74,17 @@ static void vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk)
 			continue;
 		to = vmlab_frame_alloc(vm, chunk->pool->nid, 0);
 		if (!to)
-			return;
+			break;
 		if (from->state == VMLAB_FRAME_LEAF)
 			vmlab_leaf_move(from, to);
 		else
 			vmlab_resident_move(vm, from, to);
 		vmlab_frame_free_direct(from);
 		vmlab_count(vm, migrate, 1);
+		moved++;
 		cond_resched();
 	}
+	return moved;
 }
 
 /* One attempt to empty an offline chunk; true when it is gone. */

@@ -735,6 +735,40 @@ bool vmlab_rmap_covered(struct vmlab_object *obj, u64 first, u64 last,
 	return vmlab_rmap_next_uncovered(obj, &pos, last, but) != last - first + 1;
 }
 
+/**
+ * vmlab_rmap_find_huge() - look at the mappings that could map 2 MiB by one PMD
+ * @obj: the object
+ * @index: which 2 MiB
+ * @fn: called for each of the object's VMAs with room for them, with their address; must not
+ *	sleep; true ends the search
+ * @arg: for @fn
+ *
+ * Context: may sleep; takes i_mmap_rwsem for read.
+ * Return: whether @fn returned true.
+ */
+bool vmlab_rmap_find_huge(struct vmlab_object *obj, u64 index,
+			  bool (*fn)(struct vm_area_struct *vma, unsigned long addr, void *arg),
+			  void *arg)
+{
+	struct address_space *mapping = obj->lineage->inode->i_mapping;
+	u64 first = index << VMLAB_LEAF_SHIFT;
+	struct vm_area_struct *vma;
+	bool found = false;
+
+	i_mmap_lock_read(mapping);
+	for (vma = vmlab_vma_first_in(mapping, first, first); vma && !found;
+	     vma = vmlab_vma_tree_iter_next(vma, first, first)) {
+		unsigned long addr = vma->vm_start + ((first - vma->vm_pgoff) << PAGE_SHIFT);
+
+		cond_resched();
+		if (vmlab_vma_object(vma) == obj && IS_ALIGNED(addr, PMD_SIZE) &&
+		    vma->vm_end - addr >= PMD_SIZE)
+			found = fn(vma, addr, arg);
+	}
+	i_mmap_unlock_read(mapping);
+	return found;
+}
+
 /*
  * Is there nothing to unmap and nothing to flush at an address?  The look must be under
  * the page table lock: mremap() moves PTEs from one table to another under both locks,

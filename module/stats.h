@@ -73,6 +73,13 @@
 	X(thp_fallback_chunk,	"no chunk was free") \
 	X(thp_fallback_limit,	"the lineage's limit") \
 	X(thp_fallback_memory,	"the machine had no memory for its books") \
+	X(thp_collapse_alloc,	"pages of 4 KiB became 2 MiB in one chunk") \
+	X(thp_collapse_fail,	"they should have, but there was no chunk, or they were in use") \
+	X(thp_retire_table,	"an empty PTE table made room for a PMD") \
+	X(promote_scan,		"a thread looked for leaves to make huge pages of") \
+	X(promote_scan_leaves,	"leaves that it looked at") \
+	X(compact_chunk,	"a chunk was emptied to be one piece of free memory") \
+	X(compact_migrate,	"pages that were moved for that") \
 	X(thp_split_page,	"2 MiB in one chunk became pages of 4 KiB") \
 	X(thp_zeroed_chunks,	"chunks zeroed ahead") \
 	X(limit_hit,		"an allocation met its lineage's limit") \

@@ -342,6 +342,31 @@ TRACE_EVENT(unshare,
 		  __entry->object, __entry->index, __entry->present)
 );
 
+/* Pages of 4 KiB became 2 MiB in one chunk: on which node, and how many were copied. */
+TRACE_EVENT(promote,
+
+	TP_PROTO(u64 lineage, u64 index, int node, unsigned int copied),
+
+	TP_ARGS(lineage, index, node, copied),
+
+	TP_STRUCT__entry(
+		__field(u64,		lineage)
+		__field(u64,		index)
+		__field(int,		node)
+		__field(unsigned int,	copied)
+	),
+
+	TP_fast_assign(
+		__entry->lineage = lineage;
+		__entry->index = index;
+		__entry->node = node;
+		__entry->copied = copied;
+	),
+
+	TP_printk("lineage=%llu index=%llu node=%d copied=%u", __entry->lineage,
+		  __entry->index, __entry->node, __entry->copied)
+);
+
 /* 2 MiB in one chunk became pages of 4 KiB. */
 TRACE_EVENT(split,
 

@@ -196,7 +196,7 @@ int vmlab_leaf_unshare(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 		vmlab_frame_unget(lineage, frame);
 		return -ENOMEM;
 	}
-	err = vmlab_leaf_freeze(obj, pgoff, wait, &from);
+	err = vmlab_leaf_freeze(obj, pgoff, VMLAB_FREEZE_SHARED, wait, &from);
 	if (err || !from) {
 		vmlab_leaf_free(to);
 		return err;

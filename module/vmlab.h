@@ -37,6 +37,8 @@
  *   swapin.c    brings pages back, reads ahead
  *   huge.c      2 MiB in one chunk: by faults, and the PMDs that map them
  *   collapse.c  moves the pages of 2 MiB into one chunk
+ *   promote.c   the threads that have that done
+ *   compact.c   makes free chunks of free frames
  *   retire.c    takes empty PTE tables away, for a PMD that maps 2 MiB
  *   oom.c       when nothing can be reclaimed
  *   inject.c    makes allocations and I/O fail on demand
@@ -436,6 +438,10 @@ struct vmlab_pcp {
  * @reclaim_wanted: somebody saw the low watermark
  * @zero_task:	the thread that zeroes ahead
  * @zero_wait:	where that sleeps
+ * @promote_task: the thread that makes huge pages of small ones
+ * @promote_wait: where that sleeps
+ * @promote_id:	number of the object where it goes on
+ * @promote_index: and which 2 MiB of that
  * @debugfs:	its directory
  * @node_stats:	per-CPU counters of the node
  */
@@ -464,6 +470,10 @@ struct vmlab_pool {
 	bool			reclaim_wanted;
 	struct task_struct	*zero_task;
 	wait_queue_head_t	zero_wait;
+	struct task_struct	*promote_task;
+	wait_queue_head_t	promote_wait;
+	u64			promote_id;
+	u64			promote_index;
 	struct vmlab_node_stats __percpu *node_stats;
 	struct dentry		*debugfs;
 };
@@ -686,9 +696,17 @@ int vmlab_leaf_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf);
 bool vmlab_leaf_is_alone(struct vmlab_leaf *leaf);
 void vmlab_leaf_split(struct vmlab_leaf *leaf);
 void vmlab_leaf_clear(struct vmlab_leaf *leaf);
+void vmlab_leaf_exchange(struct vmlab_leaf *leaf, const unsigned long *words);
 void vmlab_leaf_list(struct vmlab_leaf *leaf);
 bool vmlab_leaf_is_of(struct vmlab_object *obj, struct vmlab_leaf *leaf);
-int vmlab_leaf_freeze(struct vmlab_object *obj, u64 pgoff, bool wait,
+
+enum vmlab_freeze {
+	VMLAB_FREEZE_SHARED,	/* a leaf of several objects */
+	VMLAB_FREEZE_OWN,	/* one that is the object's alone */
+	VMLAB_FREEZE_ANY,
+};
+
+int vmlab_leaf_freeze(struct vmlab_object *obj, u64 pgoff, enum vmlab_freeze which, bool wait,
 		      struct vmlab_leaf **leaf);
 void vmlab_leaf_thaw(struct vmlab_leaf *leaf);
 void vmlab_events_add(struct vmlab_events *to, const struct vmlab_events *from);
@@ -768,6 +786,38 @@ void vmlab_chunk_commit(struct vmlab_chunk *chunk, struct vmlab_lineage *lineage
 void vmlab_chunk_drop(struct vmlab_leaf *leaf);
 void vmlab_chunk_zero(struct vmlab_chunk *chunk);
 
+/* collapse.c */
+
+/**
+ * struct vmlab_collapse_rules - which leaves become huge pages
+ * @max_none:	slots that may be holes
+ * @max_shared:	slots whose frames other leaves name, too
+ * @max_swapped: slots that may have to be read from swap
+ * @nid:	only if most of its pages are on this node; NUMA_NO_NODE: on any
+ */
+struct vmlab_collapse_rules {
+	unsigned int	max_none;
+	unsigned int	max_shared;
+	unsigned int	max_swapped;
+	int		nid;
+};
+
+int vmlab_collapse(struct vmlab_object *obj, u64 index, const struct vmlab_collapse_rules *rules);
+int vmlab_range_collapse(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+int vmlab_range_split(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+
+/* retire.c */
+void vmlab_retire_tables(struct vmlab_object *obj, u64 index);
+void vmlab_retired_give(struct vm_fault *vmf);
+void vmlab_retire_exit(void);
+
+/* promote.c */
+int vmlab_promote_start(struct vmlab_pool *pool);
+void vmlab_promote_stop(struct vmlab_pool *pool);
+
+/* compact.c */
+unsigned int vmlab_compact(struct vmlab_pool *pool, unsigned int wanted, unsigned int least);
+
 /* residency.c */
 int vmlab_residency(struct vmlab_object *obj, u64 first, u64 nr, u32 __user *vec);
 bool vmlab_range_is_hole(struct vmlab_object *obj, u64 first, u64 nr);
@@ -832,6 +882,7 @@ static inline int vmlab_frame_nid(const struct vmlab_frame *frame)
 
 /* resize.c */
 int vmlab_pool_resize(struct vmlab *vm, int nid, unsigned long mb);
+unsigned int vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk);
 unsigned long vmlab_pool_mb(struct vmlab_pool *pool);
 
 /* zero.c */
@@ -872,6 +923,9 @@ void vmlab_rmap_wrprotect(struct vmlab_object *obj, u64 first, u64 last,
 void vmlab_rmap_unmap_object(struct vmlab_object *obj, u64 first, u64 last);
 bool vmlab_rmap_covered(struct vmlab_object *obj, u64 first, u64 last,
 			struct vm_area_struct *but);
+bool vmlab_rmap_find_huge(struct vmlab_object *obj, u64 index,
+			  bool (*fn)(struct vm_area_struct *vma, unsigned long addr, void *arg),
+			  void *arg);
 u64 vmlab_rmap_next_uncovered(struct vmlab_object *obj, u64 *first, u64 last,
 			      struct vm_area_struct *but);
 void vmlab_tlb_end(struct vmlab_tlb *tlb);

@@ -130,7 +130,7 @@ TEST_F(huge, falls_back_with_the_reason)
 {
 	uint64_t place = counter("thp_fallback_place"), used = counter("thp_fallback_used");
 	uint64_t limit = counter("thp_fallback_limit"), chunk = counter("thp_fallback_chunk");
-	char *shifted, *room = mmap(NULL, 3 * LEAF_BYTES, PROT_NONE,
+	char *shifted, *other_map, *room = mmap(NULL, 3 * LEAF_BYTES, PROT_NONE,
 				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *small = (char *)(((uintptr_t)room + 2 * LEAF_BYTES) & ~(LEAF_BYTES - 1));
 	int other = object_open();
@@ -142,12 +142,15 @@ TEST_F(huge, falls_back_with_the_reason)
 	EXPECT_EQ(1, counter("thp_fallback_place") - place);
 	EXPECT_FALSE(is_huge(self->fd, small));
 	munmap(room, 3 * LEAF_BYTES);
-	/* A page is there already. */
+	/* A page is there already; and where zeros were read. */
+	other_map = object_map(self->fd, 0, PAGES);
 	EXPECT_EQ(1, self->map[0]);
-	EXPECT_EQ(0, munmap(self->map, PAGES * PAGE));
-	self->map = object_map(self->fd, 0, PAGES);
-	self->map[PAGE] = 2;
+	other_map[PAGE] = 2;
 	EXPECT_EQ(1, counter("thp_fallback_used") - used);
+	EXPECT_EQ(0, self->map[2 * LEAF_BYTES]);
+	other_map[2 * LEAF_BYTES + PAGE] = 2;
+	EXPECT_EQ(2, counter("thp_fallback_used") - used);
+	munmap(other_map, PAGES * PAGE);
 	/* The limit. */
 	ASSERT_EQ(0, object_limit(other, 300));
 	shifted = object_map(other, 0, LEAF_PAGES);
@@ -157,7 +160,7 @@ TEST_F(huge, falls_back_with_the_reason)
 	munmap(shifted, LEAF_BYTES);
 	close(other);
 	/* No chunk, by injection. */
-	ASSERT_EQ(0, inject("huge", "nth 1"));
+	ASSERT_EQ(0, inject("huge", "random 1000"));
 	self->map[LEAF_BYTES] = 1;
 	inject_off();
 	EXPECT_EQ(1, counter("thp_fallback_chunk") - chunk);
@@ -306,6 +309,155 @@ TEST_F_TIMEOUT(huge, pool_shrinks_under_it, 60)
 	for (node = 0; node < nr_nodes(); node++)
 		ASSERT_EQ(0, pool_resize(node, POOL_MB));
 	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, PAGES, 2));
+}
+
+/* Every second page of 4 KiB, in all of the object. */
+static void fill_small(char *map, unsigned int step)
+{
+	unsigned int i;
+
+	if (debugfs_write("huge", "never\n"))
+		die("debugfs huge: %m");
+	for (i = 0; i < PAGES; i += step)
+		page_fill(map + i * PAGE, TAG, i, 1);
+}
+
+static unsigned int wrong_small(const char *map, unsigned int step)
+{
+	unsigned int i, wrong = 0;
+
+	for (i = 0; i < PAGES; i++)
+		wrong += i % step ? !page_is_zero(map + i * PAGE) :
+				    !page_is(map + i * PAGE, TAG, i, 1);
+	return wrong;
+}
+
+static int64_t collapse(int fd, uint64_t page, uint64_t pages)
+{
+	uint64_t done;
+	int err = object_range(fd, VMLAB_IOC_COLLAPSE, page * PAGE, pages * PAGE, &done);
+
+	return err ?: (int64_t)(done / PAGE);
+}
+
+TEST_F(huge, collapse)
+{
+	uint64_t collapses = counter("thp_collapse_alloc");
+	unsigned int i;
+
+	fill_small(self->map, 2);
+	EXPECT_EQ(0, huge_pages(self->fd, 0, PAGES));
+	EXPECT_EQ(PAGES, collapse(self->fd, 0, PAGES));
+	EXPECT_EQ(CHUNKS, counter("thp_collapse_alloc") - collapses);
+	EXPECT_EQ(PAGES, huge_pages(self->fd, 0, PAGES));
+	EXPECT_EQ(0, wrong_small(self->map, 2));
+	/* Where a table of 4 KiB was is one entry now. */
+	for (i = 0; i < CHUNKS; i++)
+		EXPECT_TRUE(is_huge(self->fd, self->map + i * LEAF_BYTES));
+	EXPECT_EQ(PAGES, collapse(self->fd, 0, PAGES));
+	EXPECT_EQ(CHUNKS, counter("thp_collapse_alloc") - collapses);
+	EXPECT_VERIFY_OK();
+	/* And back. */
+	EXPECT_EQ(0, object_range(self->fd, VMLAB_IOC_SPLIT, 100 * PAGE, PAGE, NULL));
+	EXPECT_EQ(PAGES - LEAF_PAGES, huge_pages(self->fd, 0, PAGES));
+	EXPECT_EQ(0, wrong_small(self->map, 2));
+	EXPECT_FALSE(is_huge(self->fd, self->map));
+}
+
+TEST_F(huge, collapse_of_what_is_on_swap)
+{
+	if (!under_pressure())
+		SKIP(return, "there is no swap in this phase");
+	fill_small(self->map, 1);
+	EXPECT_GT(object_pageout(self->fd, 0, PAGES), 0);
+	EXPECT_EQ(PAGES, collapse(self->fd, 0, PAGES));
+	EXPECT_EQ(0, wrong_small(self->map, 1));
+	EXPECT_EQ(PAGES, huge_pages(self->fd, 0, PAGES));
+	/* Copies on swap went with the pages: they need not be written again. */
+	EXPECT_EQ(0, object_count(self->fd, 0, PAGES, VMLAB_RES_DIRTY));
+}
+
+TEST_F(huge, collapse_refuses)
+{
+	int fd;
+
+	EXPECT_EQ(-EINVAL, collapse(self->fd, 0, LEAF_PAGES));
+	fill_small(self->map, 2);
+	EXPECT_EQ(-EINVAL, collapse(self->fd, 1, LEAF_PAGES));
+	EXPECT_EQ(-EINVAL, collapse(self->fd, 0, LEAF_PAGES - 1));
+	EXPECT_EQ(-EINVAL, collapse(self->fd, PAGES, LEAF_PAGES));
+	ASSERT_EQ(0, object_pin(self->fd, 4, 1));
+	EXPECT_EQ(-EBUSY, collapse(self->fd, 0, LEAF_PAGES));
+	ASSERT_EQ(0, object_unpin(self->fd, 4, 1));
+	fd = object_snapshot(self->fd, 0);
+	EXPECT_EQ(-EBUSY, collapse(self->fd, 0, LEAF_PAGES));
+	/* A leaf of its own with pages of others: they are copied. */
+	self->map[0] ^= 1;
+	EXPECT_EQ(LEAF_PAGES, collapse(self->fd, 0, LEAF_PAGES));
+	self->map[0] ^= 1;
+	EXPECT_EQ(0, wrong_small(self->map, 2));
+	EXPECT_EQ(0, object_wrong_pages(fd, TAG, 2, 1, 1));
+	close(fd);
+	/* The limit, and a chunk that is not to be had. */
+	ASSERT_EQ(0, object_limit(self->fd, object_frames(self->fd) + 10));
+	EXPECT_EQ(-ENOMEM, collapse(self->fd, LEAF_PAGES, LEAF_PAGES));
+	ASSERT_EQ(0, object_limit(self->fd, 0));
+	ASSERT_EQ(0, inject("huge", "random 1000"));
+	EXPECT_EQ(-ENOMEM, collapse(self->fd, LEAF_PAGES, LEAF_PAGES));
+	inject_off();
+	EXPECT_EQ(LEAF_PAGES, collapse(self->fd, LEAF_PAGES, LEAF_PAGES));
+	EXPECT_EQ(0, wrong_small(self->map, 2));
+}
+
+static bool wait_for_huge(int fd, uint64_t pages)
+{
+	double until = now() + 20 * slowness();
+
+	while (huge_pages(fd, 0, PAGES) < pages)
+		if (now() > until)
+			return false;
+	return true;
+}
+
+TEST_F_TIMEOUT(huge, promoted_in_the_background, 60)
+{
+	unsigned int i;
+
+	fill_small(self->map, 2);
+	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "50\n"));
+	ASSERT_EQ(0, debugfs_write("promote/max_none", "100\n"));
+	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
+	usleep(500000);
+	EXPECT_EQ(0, huge_pages(self->fd, 0, PAGES));
+	ASSERT_EQ(0, debugfs_write("promote/max_none", "256\n"));
+	EXPECT_TRUE(wait_for_huge(self->fd, PAGES));
+	EXPECT_EQ(0, wrong_small(self->map, 2));
+	for (i = 0; i < CHUNKS; i++)
+		EXPECT_TRUE(is_huge(self->fd, self->map + i * LEAF_BYTES));
+	ASSERT_EQ(0, debugfs_write("promote/max_none", "511\n"));
+	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "1000\n"));
+}
+
+TEST_F_TIMEOUT(huge, compaction_makes_chunks, 60)
+{
+	uint64_t free, whole;
+	unsigned int i;
+
+	/* Many chunks with a few pages in each. */
+	ASSERT_EQ(0, debugfs_write("huge", "never\n"));
+	pages_fill(self->map, TAG, 0, PAGES, 1);
+	for (i = 0; i < PAGES; i++)
+		if (i % 16)
+			ASSERT_EQ(0, object_discard(self->fd, i, 1));
+	ASSERT_EQ(0, debugfs_write("compact", "all\n"));
+	free = pool_sum("free");
+	whole = pool_sum("huge_free");
+	note("%lu of %lu free frames are in whole chunks", (unsigned long)whole,
+	     (unsigned long)free);
+	EXPECT_GE(whole * 10, free * 8);
+	EXPECT_EQ(0, wrong_small(self->map, 16));
+	EXPECT_EQ(-EINVAL, debugfs_write("compact", "everything\n"));
+	EXPECT_EQ(-EINVAL, debugfs_write("compact", "%d\n", 1023));
 }
 
 TEST_HARNESS_MAIN
