@@ -25,6 +25,7 @@ void vmlab_chunk_init(struct vmlab_chunk *chunk, struct vmlab_pool *pool,
 	chunk->order = order;
 	chunk->offline = false;
 	chunk->zeroed = false;
+	chunk->reserved = false;
 	chunk->nr_free = VMLAB_CHUNK_FRAMES;
 	bitmap_fill(chunk->free, VMLAB_CHUNK_FRAMES);
 	chunk->frames = frames;
@@ -85,6 +86,7 @@ unsigned int vmlab_chunk_take(struct vmlab_chunk *chunk,
 void vmlab_chunk_put(struct vmlab_chunk *chunk, struct vmlab_frame *frame)
 {
 	__set_bit(vmlab_frame_index(frame), chunk->free);
+	WRITE_ONCE(chunk->reserved, false);
 	vmlab_frame_set_state(frame, VMLAB_FRAME_FREE);
 	WRITE_ONCE(frame->zeroed, 0);
 	WRITE_ONCE(chunk->nr_free, chunk->nr_free + 1);
@@ -125,4 +127,5 @@ void vmlab_chunk_put_all(struct vmlab_chunk *chunk, bool zeroed)
 	bitmap_fill(chunk->free, VMLAB_CHUNK_FRAMES);
 	WRITE_ONCE(chunk->nr_free, VMLAB_CHUNK_FRAMES);
 	chunk->zeroed = zeroed;
+	WRITE_ONCE(chunk->reserved, false);
 }

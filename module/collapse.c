@@ -82,11 +82,13 @@ static int vmlab_collapse_judge(struct vmlab *vm, struct vmlab_leaf *leaf,
 {
 	struct vmlab_leaf_census census;
 
-	if (leaf->huge)
+	if (leaf->huge && !rules->copy)
 		return -EEXIST;
 	if (leaf->owners > 1)
 		return -EBUSY;
 	vmlab_leaf_count(leaf, &census);
+	if (rules->copy && (!leaf->huge || !census.shared))
+		return -EEXIST;
 	if (census.pinned)
 		return -EBUSY;
 	if (census.none == VMLAB_LEAF_SLOTS)
@@ -144,7 +146,8 @@ static int vmlab_collapse_begin(struct vmlab_leaf *leaf, struct vmlab_collapse *
 
 	vmlab_leaf_count(leaf, &census);
 	/* Collapsed, pinned, evicted or discarded by others since it was looked at. */
-	if (leaf->huge || census.pinned || census.swapped || census.none == VMLAB_LEAF_SLOTS)
+	if ((leaf->huge && !census.shared) || census.pinned || census.swapped ||
+	    census.none == VMLAB_LEAF_SLOTS)
 		return -EAGAIN;
 	memcpy(c->old, leaf->words, sizeof(c->old));
 	bitmap_zero(c->alone, VMLAB_LEAF_SLOTS);
@@ -330,7 +333,12 @@ static int vmlab_collapse_call(struct vmlab_object *obj, u64 index)
 	}
 }
 
-static bool vmlab_range_is_of_chunks(u64 first, u64 nr)
+/**
+ * vmlab_range_is_of_chunks() - is a range made of whole 2 MiB of its object?
+ * @first: first page
+ * @nr: pages
+ */
+bool vmlab_range_is_of_chunks(u64 first, u64 nr)
 {
 	return IS_ALIGNED(first, VMLAB_LEAF_SLOTS) && IS_ALIGNED(nr, VMLAB_LEAF_SLOTS);
 }
@@ -374,14 +382,16 @@ static int vmlab_split_leaf(struct vmlab_object *obj, u64 index)
 	err = vmlab_leaf_freeze(obj, index << VMLAB_LEAF_SHIFT, VMLAB_FREEZE_ANY, true, &leaf);
 	if (err || !leaf)
 		return err;
-	if (leaf->huge) {
+	if (leaf->huge && vmlab_word_is_reserved(leaf->words[0])) {
+		err = -EBUSY;
+	} else if (leaf->huge) {
 		vmlab_collapse_unmap(leaf);
 		spin_lock(&leaf->lock);
 		vmlab_leaf_split(leaf);
 		spin_unlock(&leaf->lock);
 	}
 	vmlab_leaf_thaw(leaf);
-	return 0;
+	return err;
 }
 
 /**
@@ -392,7 +402,7 @@ static int vmlab_split_leaf(struct vmlab_object *obj, u64 index)
  * @done: out: pages dealt with
  *
  * Context: sleeps; no locks.
- * Return: 0, or -EINTR on a fatal signal.
+ * Return: 0; -EBUSY: one is reserved; or -EINTR on a fatal signal.
  */
 int vmlab_range_split(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 {

@@ -43,6 +43,7 @@ static const struct {
 	[VMLAB_PROMOTE_MAX_SWAPPED]	= { "max_swapped", VMLAB_LEAF_SLOTS },
 	[VMLAB_PROMOTE_SCAN_MS]		= { "scan_ms", 3600000 },
 	[VMLAB_PROMOTE_SCAN_LEAVES]	= { "scan_leaves", 1U << 20 },
+	[VMLAB_PROMOTE_COW_HUGE]	= { "cow_huge", 1 },
 	[VMLAB_PROMOTE_ZERO_CHUNKS]	= { "zero_chunks", 1U << 20 },
 };
 

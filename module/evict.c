@@ -49,7 +49,7 @@ void vmlab_batch_free(struct vmlab *vm, struct vmlab_batch *batch)
  * @slot: its slot, locked; the batch has it from now on, if it takes it
  *
  * Return: false, and the slot is still the caller's, when it names no frame, is
- * pinned, or the batch takes no more of its kind.
+ * pinned or reserved, or the batch takes no more of its kind.
  */
 bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *lineage,
 			  struct vmlab_slot *slot)
@@ -62,6 +62,8 @@ bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *linea
 	if (!vmlab_word_is_frame(slot->word) || (slot->word & VMLAB_SLOT_PINNED))
 		return false;
 	frame = vmlab_word_frame(slot->word);
+	if (READ_ONCE(frame->chunk->reserved))
+		return false;
 	dirty = frame->flags & VMLAB_FRAME_DIRTY;
 	quota = dirty ? &batch->dirty_quota : &batch->clean_quota;
 	if (!*quota)

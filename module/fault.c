@@ -857,7 +857,8 @@ static noinline vm_fault_t vmlab_fault_broken(struct vm_fault *vmf)
 static bool vmlab_fault_huge(struct vmlab_fault *f)
 {
 	if (!pmd_none(READ_ONCE(*f->vmf->pmd)) ||
-	    vmlab_huge_fault(f->vmf, f->obj, f->write, &f->node) != VM_FAULT_NOPAGE)
+	    vmlab_huge_fault(f->vmf, f->obj, f->write, vmlab_fault_fork_flag(f), &f->node) !=
+	    VM_FAULT_NOPAGE)
 		return false;
 	f->kind = VMLAB_FAULT_HUGE;
 	return true;

@@ -105,6 +105,8 @@ struct vmlab_frame {
  * @nr_free:	bits set in @free
  * @offline:	being emptied: frames are not handed out from it
  * @zeroed:	all frames are free and known to be all zero
+ * @reserved:	a huge page of RESERVE, until the first of its frames is freed.  Set before
+ *		a slot names it; read by who holds a slot that does, or the instance frozen
  * @free:	a bit per frame: free here
  * @frames:	the descriptors, 512 of them, in order
  *
@@ -116,6 +118,7 @@ struct vmlab_chunk {
 	u8			order;
 	bool			offline;
 	bool			zeroed;
+	bool			reserved;
 	u16			nr_free;
 	DECLARE_BITMAP(free, VMLAB_CHUNK_FRAMES);
 	struct vmlab_frame	*frames;

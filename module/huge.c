@@ -307,11 +307,12 @@ static struct vmlab_leaf *vmlab_huge_alloc_leaf(struct vmlab_object *obj, u64 in
 }
 
 static int vmlab_huge_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf,
-			      struct vmlab_chunk *chunk)
+			      struct vmlab_chunk *chunk, bool reserve)
 {
 	struct vmlab_lineage *lineage = obj->lineage;
 	int err;
 
+	WRITE_ONCE(chunk->reserved, reserve);
 	vmlab_chunk_commit(chunk, lineage, leaf->index << VMLAB_LEAF_SHIFT, leaf->words);
 	leaf->nr_present = VMLAB_LEAF_SLOTS;
 	leaf->huge = true;
@@ -336,12 +337,13 @@ static int vmlab_huge_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf,
  * @obj: the object
  * @index: which 2 MiB; has no leaf
  * @nid: the node wanted
+ * @reserve: it is to stay: see reserve.c
  *
  * Context: may sleep, not for frames; no slot locked; vm->activity held for read.
  * Return: 0; -EEXIST: there is a leaf by now, or a mark of the zero page; -ENOSPC: no chunk,
  * or the limit; -ENOMEM.  All but 0 are counted, by reason.
  */
-int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid)
+int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid, bool reserve)
 {
 	struct vmlab_lineage *lineage = obj->lineage;
 	struct vmlab_chunk *chunk;
@@ -358,7 +360,7 @@ int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid)
 	leaf = vmlab_huge_alloc_leaf(obj, index, nid);
 	if (!leaf)
 		goto put_chunk;
-	err = vmlab_huge_publish(obj, leaf, chunk);
+	err = vmlab_huge_publish(obj, leaf, chunk, reserve);
 	if (!err)
 		return 0;
 	vmlab_leaf_free(leaf);
@@ -370,11 +372,31 @@ uncharge:
 	return err;
 }
 
+/*
+ * A store to a huge page that others have too: a copy of all of it, where that is wanted.
+ * The fork flag of @flags is vmlab_leaf_unshare()'s.
+ */
+static bool vmlab_huge_copy(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
+{
+	const struct vmlab_collapse_rules rules = {
+		.max_shared = VMLAB_LEAF_SLOTS, .nid = NUMA_NO_NODE, .copy = true,
+	};
+
+	if (!READ_ONCE(obj->vm->promote[VMLAB_PROMOTE_COW_HUGE]))
+		return false;
+	if (vmlab_leaf_unshare(obj, pgoff, VMLAB_ALLOC_NO_WAIT | flags) ||
+	    vmlab_collapse(obj, pgoff >> VMLAB_LEAF_SHIFT, &rules))
+		return false;
+	vmlab_count(obj->vm, thp_cow_alloc, 1);
+	return true;
+}
+
 /**
  * vmlab_huge_fault() - answer a fault by a PMD, if that can be
  * @vmf: the fault, of an empty PMD
  * @obj: the object
  * @write: a store
+ * @flags: VMLAB_ALLOC_NO_FORK or 0, see vmlab_leaf_unshare()
  * @node: out: where the page is
  *
  * Loads from holes get no chunk: they cost no frame, so that a program may look at 1 TiB.
@@ -384,13 +406,15 @@ uncharge:
  * Return: VM_FAULT_NOPAGE, or VM_FAULT_FALLBACK: 4 KiB it must be.
  */
 vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool write,
-			    int *node)
+			    unsigned int flags, int *node)
 {
 	bool wanted = write && vmlab_huge_is_wanted(obj->vm, vmf->vma);
 	enum vmlab_huge_look look = VMLAB_HUGE_NO_LEAF;
 
 	if (vmlab_huge_fits(vmf->vma, vmf->address)) {
 		if (!(vmf->vma->vm_flags & VM_NOHUGEPAGE))
+			look = vmlab_huge_map(vmf, obj, write, node);
+		if (look == VMLAB_HUGE_SMALL && write && vmlab_huge_copy(obj, vmf->pgoff, flags))
 			look = vmlab_huge_map(vmf, obj, write, node);
 		if (look == VMLAB_HUGE_MAPPED)
 			return VM_FAULT_NOPAGE;
@@ -399,7 +423,7 @@ vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool
 		if (look == VMLAB_HUGE_SMALL) {
 			vmlab_count(obj->vm, thp_fallback_used, 1);
 		} else if (!vmlab_huge_create(obj, vmf->pgoff >> VMLAB_LEAF_SHIFT,
-					      vmlab_numa_node(obj->vm))) {
+					      vmlab_numa_node(obj->vm), false)) {
 			vmlab_count(obj->vm, thp_fault_alloc, 1);
 			/* If a copy came in between, the fault finds that out by 4 KiB. */
 			if (vmlab_huge_map(vmf, obj, write, node) == VMLAB_HUGE_MAPPED)

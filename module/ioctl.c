@@ -330,6 +330,8 @@ long vmlab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return vmlab_ioctl_range(file, user, false, vmlab_range_collapse);
 	case _IOC_NR(VMLAB_IOC_SPLIT):
 		return vmlab_ioctl_range(file, user, false, vmlab_range_split);
+	case _IOC_NR(VMLAB_IOC_RESERVE):
+		return vmlab_ioctl_range(file, user, true, vmlab_range_reserve);
 	case _IOC_NR(VMLAB_IOC_LIMIT):
 		return vmlab_ioctl_limit(obj, user);
 	case _IOC_NR(VMLAB_IOC_RESIDENCY):

@@ -252,7 +252,8 @@ struct vmlab_discard {
  * shares the leaf, or has another by now.
  */
 static bool vmlab_discard_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf,
-			       unsigned int from, unsigned int to, struct vmlab_discard *d)
+			       unsigned int from, unsigned int to, bool reserved,
+			       struct vmlab_discard *d)
 {
 	unsigned int i;
 	bool own;
@@ -269,7 +270,7 @@ static bool vmlab_discard_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf
 		}
 		if (vmlab_word_is_empty(word))
 			continue;
-		if (word & VMLAB_SLOT_PINNED) {
+		if ((word & VMLAB_SLOT_PINNED) || (!reserved && vmlab_word_is_reserved(word))) {
 			d->pinned++;
 			continue;
 		}
@@ -313,7 +314,8 @@ static void vmlab_discard_locked(struct vmlab_object *obj, struct vmlab_leaf *le
 }
 
 /* One that was busy: wait for it.  False: others own the leaf by now. */
-static bool vmlab_discard_one(struct vmlab_object *obj, u64 pgoff, unsigned int *pinned)
+static bool vmlab_discard_one(struct vmlab_object *obj, u64 pgoff, bool reserved,
+			      unsigned int *pinned)
 {
 	struct vmlab_slot slot;
 	bool own;
@@ -322,7 +324,7 @@ static bool vmlab_discard_one(struct vmlab_object *obj, u64 pgoff, unsigned int 
 		return true;
 	/* A copy that is made from here on is one of the page discarded. */
 	own = READ_ONCE(slot.leaf->owners) == 1;
-	if (slot.word & VMLAB_SLOT_PINNED) {
+	if ((slot.word & VMLAB_SLOT_PINNED) || (!reserved && vmlab_word_is_reserved(slot.word))) {
 		++*pinned;
 	} else if (own && !vmlab_word_is_empty(slot.word)) {
 		if (vmlab_word_is_frame(slot.word))
@@ -333,9 +335,12 @@ static bool vmlab_discard_one(struct vmlab_object *obj, u64 pgoff, unsigned int 
 	return own;
 }
 
-/* Discards what is in a leaf of the object's own; false: it has none, or shares it. */
+/*
+ * Discards what is in a leaf of the object's own; false: it has none, or shares it.
+ * @reserved: also what is reserved, as nobody has it mapped any more.
+ */
 static bool vmlab_discard_own(struct vmlab_object *obj, u64 index, unsigned int from,
-			      unsigned int to, u64 *pinned)
+			      unsigned int to, bool reserved, u64 *pinned)
 {
 	struct vmlab_discard d;
 	struct vmlab_leaf *leaf;
@@ -344,14 +349,14 @@ static bool vmlab_discard_own(struct vmlab_object *obj, u64 index, unsigned int 
 
 	rcu_read_lock();
 	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
-	own = leaf && vmlab_discard_lock(obj, leaf, from, to, &d);
+	own = leaf && vmlab_discard_lock(obj, leaf, from, to, reserved, &d);
 	rcu_read_unlock();
 	if (!own)
 		return false;
 	vmlab_count(obj->vm, discard_pages, bitmap_weight(d.locked, VMLAB_LEAF_SLOTS));
 	vmlab_discard_locked(obj, leaf, &d);
 	for_each_set_bit(i, d.busy, VMLAB_LEAF_SLOTS)
-		if (!vmlab_discard_one(obj, (index << VMLAB_LEAF_SHIFT) + i, &d.pinned))
+		if (!vmlab_discard_one(obj, (index << VMLAB_LEAF_SHIFT) + i, reserved, &d.pinned))
 			return false;
 	vmlab_leaf_reap(obj, index);
 	*pinned += d.pinned;
@@ -383,7 +388,7 @@ static int vmlab_discard_leaf(struct vmlab_object *obj, u64 index, unsigned int 
 	int err = 0;
 
 	while (!err && vmlab_object_has_leaf(obj, index)) {
-		if (vmlab_discard_own(obj, index, from, to, pinned))
+		if (vmlab_discard_own(obj, index, from, to, false, pinned))
 			return 0;
 		/* Pins go with the leaf that their object keeps, and are told of one by one. */
 		if (whole && !atomic_long_read(&obj->nr_pinned))
@@ -451,7 +456,7 @@ static int vmlab_clear_leaf(struct vmlab_object *obj, u64 index, unsigned int fr
 {
 	while (vmlab_object_has_leaf(obj, index))
 		if (vmlab_leaf_detach(obj, index) ||
-		    vmlab_discard_own(obj, index, from, to, pinned))
+		    vmlab_discard_own(obj, index, from, to, true, pinned))
 			break;
 	return 0;
 }
@@ -509,6 +514,35 @@ void vmlab_range_forget_zero(struct vmlab_object *obj, u64 first, u64 nr,
 }
 
 /**
+ * vmlab_range_forget() - forget where zeros were read in whole 2 MiB
+ * @obj: the object
+ * @first: first page, of the first of them
+ * @nr: pages
+ *
+ * Nobody maps the zero page there any more, until he loads again.
+ *
+ * Context: sleeps; no locks.
+ */
+void vmlab_range_forget(struct vmlab_object *obj, u64 first, u64 nr)
+{
+	vmlab_forget_zero(obj, first >> VMLAB_LEAF_SHIFT, (first + nr) >> VMLAB_LEAF_SHIFT, false);
+}
+
+/**
+ * vmlab_range_unreserve() - free 2 MiB that were reserved
+ * @obj: the object
+ * @index: which 2 MiB
+ *
+ * Context: sleeps; vm->activity held for read.
+ */
+void vmlab_range_unreserve(struct vmlab_object *obj, u64 index)
+{
+	u64 pinned = 0;
+
+	vmlab_discard_own(obj, index, 0, VMLAB_LEAF_SLOTS - 1, true, &pinned);
+}
+
+/**
  * vmlab_range_clear() - free all that an object has, at its end
  * @obj: the object; nobody maps it, nothing is pinned
  *
@@ -559,7 +593,7 @@ static int vmlab_unmapped_leaf(struct vmlab_object *obj, u64 index, unsigned int
 		vmlab_range_unpin_fn(obj, index, from, to, NULL);
 	}
 	while (vmlab_object_has_leaf(obj, index)) {
-		if (vmlab_discard_own(obj, index, from, to, &pinned))
+		if (vmlab_discard_own(obj, index, from, to, !covered, &pinned))
 			break;
 		if (!covered) {
 			if (vmlab_leaf_detach(obj, index))

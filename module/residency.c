@@ -37,6 +37,8 @@ static u32 vmlab_residency_word(unsigned long word, bool shared, bool pins)
 		res |= VMLAB_RES_ACCESSED;
 	if (shared || atomic_read(&frame->refs) > 1)
 		res |= VMLAB_RES_SHARED;
+	if (READ_ONCE(frame->chunk->reserved))
+		res |= VMLAB_RES_RESERVED;
 	if (pins && (word & VMLAB_SLOT_PINNED))
 		res |= VMLAB_RES_PINNED;
 	return res;

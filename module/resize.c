@@ -95,7 +95,8 @@ static bool vmlab_chunk_try_remove(struct vmlab_pool *pool, struct vmlab_chunk *
 
 	vmlab_pool_drain(pool);
 	percpu_down_write(&vm->activity);
-	vmlab_chunk_evacuate(vm, chunk);
+	if (!chunk->reserved)
+		vmlab_chunk_evacuate(vm, chunk);
 	/* A CPU that died may just be giving back the last frames, see vmlab_cpu_dead(). */
 	spin_lock(&pool->lock);
 	gone = vmlab_chunk_is_whole(chunk);
@@ -147,6 +148,8 @@ static int vmlab_chunk_empty(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 	if (!vmlab_chunk_has_room(pool->vm, chunk))
 		return -ENOSPC;
 	while (!vmlab_chunk_try_remove(pool, chunk)) {
+		if (READ_ONCE(chunk->reserved))
+			return -EBUSY;
 		if (vmlab_reclaim_failed(pool->vm, vmlab_shrink_reclaim(pool), &until) &&
 		    ++tries == VMLAB_SHRINK_TRIES)
 			return -ENOSPC;
@@ -168,6 +171,31 @@ static int vmlab_chunk_remove(struct vmlab_pool *pool, struct vmlab_chunk *chunk
 	else
 		vmlab_chunk_free(chunk);
 	WRITE_ONCE(pool->vm->shrinking, false);
+	return err;
+}
+
+/* The last chunk that is not reserved.  vm->resize_mutex held. */
+static struct vmlab_chunk *vmlab_chunk_to_remove(struct vmlab_pool *pool)
+{
+	unsigned int i = pool->nr_chunks;
+
+	while (i--)
+		if (!READ_ONCE(pool->chunks[i]->reserved))
+			return pool->chunks[i];
+	return NULL;
+}
+
+static int vmlab_pool_shrink(struct vmlab_pool *pool, unsigned int chunks)
+{
+	struct vmlab_chunk *chunk;
+	int err = 0;
+
+	while (!err && chunks < pool->nr_chunks) {
+		chunk = vmlab_chunk_to_remove(pool);
+		err = chunk ? vmlab_chunk_remove(pool, chunk) : -ENOSPC;
+		if (err == -EBUSY)	/* reserved just now: another one */
+			err = 0;
+	}
 	return err;
 }
 
@@ -212,8 +240,8 @@ int vmlab_pool_resize(struct vmlab *vm, int nid, unsigned long mb)
 		if (vmlab_pool_add_chunks(pool, wanted) < wanted)
 			err = -ENOMEM;
 	}
-	while (!err && chunks < pool->nr_chunks)
-		err = vmlab_chunk_remove(pool, pool->chunks[pool->nr_chunks - 1]);
+	if (!err)
+		err = vmlab_pool_shrink(pool, chunks);
 	mutex_unlock(&vm->resize_mutex);
 	/* The stock went with the chunks' free frames. */
 	vmlab_zero_wake(pool);

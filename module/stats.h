@@ -76,6 +76,8 @@
 	X(thp_collapse_alloc,	"pages of 4 KiB became 2 MiB in one chunk") \
 	X(thp_collapse_fail,	"they should have, but there was no chunk, or they were in use") \
 	X(thp_retire_table,	"an empty PTE table made room for a PMD") \
+	X(thp_cow_alloc,	"a store to a shared huge page got a copy of all of it") \
+	X(thp_reserve,		"2 MiB were reserved") \
 	X(promote_scan,		"a thread looked for leaves to make huge pages of") \
 	X(promote_scan_leaves,	"leaves that it looked at") \
 	X(compact_chunk,	"a chunk was emptied to be one piece of free memory") \

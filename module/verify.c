@@ -568,6 +568,9 @@ static bool vmlab_check_whole(struct vmlab_check *c, struct vmlab_pool *pool,
 			  pool->nid, chunk->frames[0].pfn);
 	if (chunk->order != VMLAB_CHUNK_ORDER || chunk->offline || !vmlab_chunk_is_whole(chunk))
 		return false;
+	if (chunk->reserved)
+		vmlab_bad(c, VMLAB_LAW_HUGE, "node %d: a free chunk at pfn %#lx is reserved",
+			  pool->nid, chunk->frames[0].pfn);
 	*zeroed += chunk->zeroed;
 	for (i = 0; chunk->zeroed && i < VMLAB_CHUNK_FRAMES; i++)
 		if (memchr_inv(vmlab_frame_addr(&chunk->frames[i]), 0, PAGE_SIZE))

@@ -38,6 +38,7 @@
  *   huge.c      2 MiB in one chunk: by faults, and the PMDs that map them
  *   collapse.c  moves the pages of 2 MiB into one chunk
  *   promote.c   the threads that have that done
+ *   reserve.c   huge pages that stay
  *   compact.c   makes free chunks of free frames
  *   retire.c    takes empty PTE tables away, for a PMD that maps 2 MiB
  *   oom.c       when nothing can be reclaimed
@@ -173,6 +174,13 @@ static inline bool vmlab_word_is_empty(unsigned long word)
 static inline struct vmlab_frame *vmlab_word_frame(unsigned long word)
 {
 	return (struct vmlab_frame *)(word & ~VMLAB_SLOT_FLAGS);
+}
+
+/* Is it a part of a huge page of RESERVE? */
+static inline bool vmlab_word_is_reserved(unsigned long word)
+{
+	return vmlab_word_is_frame(word) &&
+	       READ_ONCE(vmlab_word_frame(word)->chunk->reserved);
 }
 
 /* Swap entries are never 0: offset 0 of a device is its header. */
@@ -492,6 +500,7 @@ enum vmlab_promote {
 	VMLAB_PROMOTE_MAX_SWAPPED,	/* pages that are read from swap for it */
 	VMLAB_PROMOTE_SCAN_MS,		/* between two looks of the thread */
 	VMLAB_PROMOTE_SCAN_LEAVES,	/* leaves that one looks at */
+	VMLAB_PROMOTE_COW_HUGE,		/* a store to a shared huge page copies 2 MiB, not 4 KiB */
 	VMLAB_PROMOTE_ZERO_CHUNKS,	/* chunks of a node that are zeroed ahead */
 	VMLAB_PROMOTE_NR,
 };
@@ -767,6 +776,8 @@ void vmlab_range_unmapped(struct vmlab_object *obj, u64 first, u64 nr,
 			  struct vm_area_struct *but);
 void vmlab_range_forget_zero(struct vmlab_object *obj, u64 first, u64 nr,
 			     struct vm_area_struct *but);
+void vmlab_range_forget(struct vmlab_object *obj, u64 first, u64 nr);
+void vmlab_range_unreserve(struct vmlab_object *obj, u64 index);
 void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot);
 void vmlab_slot_dirty(struct vmlab_slot *slot);
 void vmlab_frame_dirty(struct vmlab *vm, struct vmlab_frame *frame);
@@ -779,8 +790,8 @@ void vmlab_huge_set(struct vmlab *vm, enum vmlab_huge_setting setting);
 void vmlab_huge_wake(struct vmlab *vm);
 bool vmlab_huge_fits(struct vm_area_struct *vma, unsigned long addr);
 vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool write,
-			    int *node);
-int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid);
+			    unsigned int flags, int *node);
+int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid, bool reserve);
 void vmlab_chunk_commit(struct vmlab_chunk *chunk, struct vmlab_lineage *lineage, u64 pgoff,
 			unsigned long *words);
 void vmlab_chunk_drop(struct vmlab_leaf *leaf);
@@ -794,17 +805,22 @@ void vmlab_chunk_zero(struct vmlab_chunk *chunk);
  * @max_shared:	slots whose frames other leaves name, too
  * @max_swapped: slots that may have to be read from swap
  * @nid:	only if most of its pages are on this node; NUMA_NO_NODE: on any
+ * @copy:	a huge page of which others name a part too becomes one of its own
  */
 struct vmlab_collapse_rules {
 	unsigned int	max_none;
 	unsigned int	max_shared;
 	unsigned int	max_swapped;
 	int		nid;
+	bool		copy;
 };
 
 int vmlab_collapse(struct vmlab_object *obj, u64 index, const struct vmlab_collapse_rules *rules);
 int vmlab_range_collapse(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_split(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+
+/* reserve.c */
+int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 
 /* retire.c */
 void vmlab_retire_tables(struct vmlab_object *obj, u64 index);
@@ -817,6 +833,7 @@ void vmlab_promote_stop(struct vmlab_pool *pool);
 
 /* compact.c */
 unsigned int vmlab_compact(struct vmlab_pool *pool, unsigned int wanted, unsigned int least);
+bool vmlab_range_is_of_chunks(u64 first, u64 nr);
 
 /* residency.c */
 int vmlab_residency(struct vmlab_object *obj, u64 first, u64 nr, u32 __user *vec);

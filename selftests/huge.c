@@ -460,4 +460,98 @@ TEST_F_TIMEOUT(huge, compaction_makes_chunks, 60)
 	EXPECT_EQ(-EINVAL, debugfs_write("compact", "%d\n", 1023));
 }
 
+TEST_F(huge, a_copy_of_all_of_it_where_that_is_wanted)
+{
+	char *map = object_map_private(self->fd, 0, PAGES);
+	uint64_t copies, allocs;
+
+	pages_fill(map, TAG, 0, PAGES, 1);
+	ASSERT_EQ(0, debugfs_write("promote/cow_huge", "1\n"));
+	EXPECT_EQ(-EINVAL, debugfs_write("promote/cow_huge", "2\n"));
+	copies = counter("cow_copy");
+	allocs = counter("thp_cow_alloc");
+	ASSERT_EQ(0, child_run(child_checks_and_stores, map));
+	EXPECT_EQ(copies, counter("cow_copy"));
+	EXPECT_EQ(2, counter("thp_cow_alloc") - allocs);
+	ASSERT_EQ(0, debugfs_write("promote/cow_huge", "0\n"));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, PAGES, 1));
+	munmap(map, PAGES * PAGE);
+}
+
+static int reserve(int fd, uint64_t page, uint64_t pages)
+{
+	return object_range(fd, VMLAB_IOC_RESERVE, page * PAGE, pages * PAGE, NULL);
+}
+
+TEST_F_TIMEOUT(huge, reserved_pages_stay, 60)
+{
+	char *stream;
+	int other = object_open(), node;
+	size_t i, cold = 2 * pool_sum("total");
+
+	ASSERT_EQ(0, debugfs_write("huge", "never\n"));
+	EXPECT_EQ(0, self->map[LEAF_BYTES + 7 * PAGE]);
+	ASSERT_EQ(0, reserve(self->fd, 0, PAGES));
+	EXPECT_EQ(PAGES, object_count(self->fd, 0, PAGES, VMLAB_RES_RESERVED));
+	EXPECT_EQ(0, pages_not_zero(self->map, PAGES));
+	pages_fill(self->map, TAG, 0, PAGES, 1);
+	for (i = 0; i < CHUNKS; i++)
+		EXPECT_TRUE(is_huge(self->fd, self->map + i * LEAF_BYTES));
+	ASSERT_EQ(0, reserve(self->fd, 0, PAGES));
+	/* Nothing takes them. */
+	EXPECT_EQ(0, object_pageout(self->fd, 0, PAGES));
+	EXPECT_EQ(-EBUSY, object_discard(self->fd, 3, 1));
+	EXPECT_EQ(-EBUSY, object_range(self->fd, VMLAB_IOC_SPLIT, 0, PAGE, NULL));
+	for (node = 0; node < nr_nodes(); node++)
+		pool_resize(node, 6);
+	if (under_pressure()) {
+		stream = object_map(other, 0, cold);
+		pages_fill(stream, TAG + 1, 0, cold, 1);
+		EXPECT_EQ(0, pages_wrong(stream, TAG + 1, 0, cold, 1));
+		munmap(stream, cold * PAGE);
+	}
+	EXPECT_EQ(PAGES, huge_pages(self->fd, 0, PAGES));
+	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, PAGES, 1));
+	close(other);
+}
+
+TEST_F(huge, reserve_all_or_nothing)
+{
+	uint64_t total = pool_sum("total"), frames;
+	int fd, copy;
+
+	EXPECT_EQ(-EINVAL, reserve(self->fd, 1, LEAF_PAGES));
+	EXPECT_EQ(-EINVAL, reserve(self->fd, 0, LEAF_PAGES + 1));
+	EXPECT_EQ(0, reserve(self->fd, 0, 0));
+	fd = open("/dev/vmlab", O_RDONLY | O_CLOEXEC);
+	EXPECT_EQ(-EBADF, reserve(fd, 0, LEAF_PAGES));
+	close(fd);
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	EXPECT_EQ(-ENOTTY, reserve(fd, 0, LEAF_PAGES));
+	close(fd);
+	/* More than there is: nothing is left of the attempt. */
+	frames = object_frames(self->fd);
+	EXPECT_EQ(-ENOMEM, reserve(self->fd, 0, total));
+	EXPECT_EQ(-ENOMEM, reserve(self->fd, 0, 4 * total));
+	EXPECT_EQ(frames, object_frames(self->fd));
+	EXPECT_EQ(0, object_count(self->fd, 0, total, VMLAB_RES_RESIDENT));
+	/* Nor where something is. */
+	self->map[2 * LEAF_BYTES] = 1;
+	EXPECT_EQ(-EBUSY, reserve(self->fd, 0, PAGES));
+	EXPECT_EQ(0, object_count(self->fd, 0, LEAF_PAGES, VMLAB_RES_RESIDENT));
+	ASSERT_EQ(0, object_limit(self->fd, frames + LEAF_PAGES));
+	EXPECT_EQ(-ENOMEM, reserve(self->fd, 0, 2 * LEAF_PAGES));
+	ASSERT_EQ(0, object_limit(self->fd, 0));
+	/* Copies are as of any pages. */
+	ASSERT_EQ(0, reserve(self->fd, 0, LEAF_PAGES));
+	pages_fill(self->map, TAG, 0, LEAF_PAGES, 1);
+	copy = object_snapshot(self->fd, 0);
+	ASSERT_GE(copy, 0);
+	pages_fill(self->map, TAG, 0, 10, 2);
+	EXPECT_EQ(0, object_wrong_pages(copy, TAG, 0, LEAF_PAGES, 1));
+	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, 10, 2));
+	EXPECT_EQ(0, pages_wrong(self->map + 10 * PAGE, TAG, 10, LEAF_PAGES - 10, 1));
+	close(copy);
+}
+
 TEST_HARNESS_MAIN

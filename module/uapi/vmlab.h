@@ -97,7 +97,14 @@ struct vmlab_ioc_info {
  *			at all.  ENOMEM: no chunk is free, or the limit; EBUSY: pages
  *			are pinned, or the 2 MiB are another object's too.
  * VMLAB_IOC_SPLIT:	make each huge page that has a part in the range pages of
- *			4 KiB, which stay where they are.
+ *			4 KiB, which stay where they are.  EBUSY: it is a reserved one.
+ * VMLAB_IOC_RESERVE:	give the range huge pages that stay: never split by eviction,
+ *			never swapped, never moved to make room, freed with the object.
+ *			All of the range gets them, or ENOMEM and nothing changed.  The
+ *			range is made of whole 2 MiB of the object, else EINVAL, that are
+ *			holes or reserved already, else EBUSY.  DISCARD of what is reserved
+ *			is EBUSY.  Who stores to a copy of it, or to the original while
+ *			there is a copy, gets pages of 4 KiB as with any other.
  */
 struct vmlab_ioc_range {
 	__u32 size;
@@ -163,6 +170,7 @@ struct vmlab_ioc_residency {
 #define VMLAB_RES_SHARED	(1U << 4)	/* more than one object owns it */
 #define VMLAB_RES_PINNED	(1U << 5)	/* pinned by VMLAB_IOC_PIN */
 #define VMLAB_RES_SWAPPED	(1U << 6)	/* on swap, without a frame */
+#define VMLAB_RES_RESERVED	(1U << 7)	/* part of a huge page of RESERVE */
 #define VMLAB_RES_NODE_SHIFT	24
 #define VMLAB_RES_NODE(word)	((word) >> VMLAB_RES_NODE_SHIFT)
 
@@ -322,5 +330,6 @@ struct vmlab_ioc_walk {
 
 #define VMLAB_IOC_COLLAPSE	_IOWR(VMLAB_IOC_MAGIC, 0x0a, struct vmlab_ioc_range)
 #define VMLAB_IOC_SPLIT		_IOWR(VMLAB_IOC_MAGIC, 0x0b, struct vmlab_ioc_range)
+#define VMLAB_IOC_RESERVE	_IOWR(VMLAB_IOC_MAGIC, 0x0c, struct vmlab_ioc_range)
 
 #endif /* _UAPI_VMLAB_H */

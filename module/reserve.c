@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Huge pages that stay: ioctl(RESERVE), what hugetlbfs is for the memory of Linux.
+ *
+ * Owns the promise that a range gets all of its chunks or none.  A chunk is reserved from
+ * before a slot names it until the first of its frames is freed, and who evicts, discards,
+ * splits or moves asks for that.  Other than with a huge page by chance it is worth to empty
+ * chunks for it and to look on other nodes, but not to evict what others have.
+ */
+#include <linux/bitmap.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+
+#include "vmlab.h"
+
+/* Whole or made so, on the node of the caller first. */
+static int vmlab_reserve_chunk(struct vmlab_object *obj, u64 index)
+{
+	struct vmlab *vm = obj->vm;
+	struct vmlab_pool *wanted = vmlab_numa_pool(vm, vmlab_numa_node(vm));
+	int i, err = -ENOSPC;
+
+	for (i = 0; wanted && i < wanted->nr_fallback && err == -ENOSPC; i++) {
+		percpu_down_read(&vm->activity);
+		err = vmlab_huge_create(obj, index, wanted->fallback[i], true);
+		percpu_up_read(&vm->activity);
+	}
+	return err;
+}
+
+static bool vmlab_reserve_compact(struct vmlab *vm)
+{
+	int nid;
+
+	for (nid = 0; nid < MAX_NUMNODES; nid++)
+		if (vm->pools[nid] && vmlab_compact(vm->pools[nid], 1, 1))
+			return true;
+	return false;
+}
+
+/* Are these 2 MiB reserved already? */
+static bool vmlab_is_reserved(struct vmlab_object *obj, u64 index)
+{
+	struct vmlab_leaf *leaf;
+	bool reserved = false;
+
+	rcu_read_lock();
+	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
+	if (leaf) {
+		spin_lock(&leaf->lock);
+		reserved = !leaf->dead && leaf->huge && vmlab_word_is_reserved(leaf->words[0]);
+		spin_unlock(&leaf->lock);
+	}
+	rcu_read_unlock();
+	return reserved;
+}
+
+/* 1: reserved now, 0: it was already. */
+static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
+{
+	u64 pgoff = index << VMLAB_LEAF_SHIFT;
+	int err;
+
+	do {
+		if (vmlab_is_reserved(obj, index))
+			return 0;
+		/* Where only zeros were read nothing need stay. */
+		percpu_down_read(&obj->vm->activity);
+		vmlab_leaf_reap(obj, index);
+		percpu_up_read(&obj->vm->activity);
+		vmlab_range_forget(obj, pgoff, VMLAB_LEAF_SLOTS);
+		err = vmlab_reserve_chunk(obj, index);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	} while (err == -ENOSPC && vmlab_reserve_compact(obj->vm));
+	switch (err) {
+	case 0:
+		vmlab_count(obj->vm, thp_reserve, 1);
+		return 1;
+	case -EEXIST:
+		return vmlab_is_reserved(obj, index) ? 0 : -EBUSY;
+	case -ENOSPC:
+		return -ENOMEM;
+	default:
+		return err;
+	}
+}
+
+static unsigned long vmlab_nr_chunks(struct vmlab *vm)
+{
+	unsigned long nr = 0;
+	int nid;
+
+	for (nid = 0; nid < MAX_NUMNODES; nid++)
+		if (vm->pools[nid])
+			nr += READ_ONCE(vm->pools[nid]->nr_chunks);
+	return nr;
+}
+
+static void vmlab_reserve_undo(struct vmlab_object *obj, u64 index, const unsigned long *made,
+			       unsigned long nr)
+{
+	unsigned long i;
+
+	for_each_set_bit(i, made, nr) {
+		percpu_down_read(&obj->vm->activity);
+		vmlab_range_unreserve(obj, index + i);
+		percpu_up_read(&obj->vm->activity);
+		cond_resched();
+	}
+}
+
+/**
+ * vmlab_range_reserve() - give a range huge pages that stay
+ * @obj: the object
+ * @first: first page
+ * @nr: pages
+ * @done: out: all, or 0
+ *
+ * Context: sleeps; no locks.
+ * Return: 0; -EINVAL: not of whole 2 MiB; -EBUSY: some of it has pages already; -ENOMEM;
+ * -EINTR on a fatal signal.
+ */
+int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
+{
+	u64 index = first >> VMLAB_LEAF_SHIFT, chunks = nr >> VMLAB_LEAF_SHIFT, i;
+	unsigned long *made;
+	int err = 0;
+
+	*done = 0;
+	if (!vmlab_range_is_of_chunks(first, nr))
+		return -EINVAL;
+	if (chunks > vmlab_nr_chunks(obj->vm))
+		return -ENOMEM;
+	made = vmlab_should_fail(obj->vm, VMLAB_INJECT_call) ? NULL :
+	       bitmap_zalloc(max_t(u64, chunks, 1), GFP_KERNEL);
+	if (!made)
+		return -ENOMEM;
+	for (i = 0; i < chunks && err >= 0; i++) {
+		err = vmlab_reserve_one(obj, index + i);
+		if (err > 0)
+			__set_bit(i, made);
+		cond_resched();
+	}
+	if (err < 0)
+		vmlab_reserve_undo(obj, index, made, chunks);
+	else
+		*done = nr;
+	/* Where 4 KiB were mapped once, a table is in the way. */
+	for (i = 0; i < chunks && err >= 0; i++)
+		vmlab_retire_tables(obj, index + i);
+	bitmap_free(made);
+	return min(err, 0);
+}
