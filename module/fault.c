@@ -3,8 +3,8 @@
  * The story of a page fault.
  *
  * Owns vm_operations and every PTE that vmlab sets: no other file makes a page
- * reachable, but huge.c, by PMDs.  A PTE is set under the lock of its slot, or, for neighbours that are
- * resident already, under leaf->lock.  Rules that keep memory whole:
+ * reachable, but huge.c by PMDs.  A PTE is set under the lock of its slot, or, for
+ * neighbours that are resident already, under leaf->lock.  Rules that keep memory whole:
  *
  *  - Writes come only through PTEs that are made writable here, after the page was
  *    marked dirty, and only where it is the object's alone: a leaf with one owner, a
@@ -259,41 +259,40 @@ static void vmlab_fault_unlock(struct vmlab_fault *f)
 	vmlab_slot_unlock(&f->slot);
 }
 
+/*
+ * A leaf that comes later finds this PTE when it fills the hole: it looks into this table
+ * after the leaf is visible.  One that came before is visible now: the page table lock is a
+ * full barrier on x86.
+ */
+static void vmlab_fault_map_nothing(pmd_t *pmd, void *arg)
+{
+	struct vmlab_fault *f = arg;
+	struct vm_area_struct *vma = f->vmf->vma;
+	pte_t *pte = pte_offset_kernel(pmd, f->addr);
+
+	if (!vmlab_leaf_is_zero_marked(f->obj, f->pgoff))
+		return;
+	if (pte_none(*pte))
+		set_pte_at(vma->vm_mm, f->addr, pte,
+			   vmlab_pte(vma, my_zero_pfn(f->addr), false));
+	f->kind = VMLAB_FAULT_HOLE;
+}
+
 /* A load from a hole in 2 MiB that have no leaf yet: costs no memory of the pool. */
 static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 {
-	struct vm_area_struct *vma = f->vmf->vma;
-	vm_fault_t ret = VMLAB_FAULT_AGAIN;
-	spinlock_t *ptl;
-	pte_t *pte;
-	int marked;
+	int marked = vmlab_leaf_mark_zero(f->obj, f->pgoff);
 
-	marked = vmlab_leaf_mark_zero(f->obj, f->pgoff);
 	if (marked < 0)
 		return vmlab_fault_lacks(f, marked);
-	if (!marked)
-		return VMLAB_FAULT_AGAIN;
 	/* No slot is locked that would keep the table. */
-	if (!vmlab_table_lock(vma->vm_mm, f->vmf->pmd, &ptl))
+	if (!marked || !vmlab_with_table(f->vmf->vma->vm_mm, f->vmf->pmd,
+					 vmlab_fault_map_nothing, f))
 		return VMLAB_FAULT_AGAIN;
-	/*
-	 * A leaf that comes later finds this PTE when it fills the hole: it looks
-	 * into this table after the leaf is visible.  One that came before is
-	 * visible now: the page table lock is a full barrier on x86.
-	 */
-	if (vmlab_leaf_is_zero_marked(f->obj, f->pgoff)) {
-		pte = vmlab_fault_pte(f);
-		if (pte_none(*pte))
-			set_pte_at(vma->vm_mm, f->addr, pte,
-				   vmlab_pte(vma, my_zero_pfn(f->addr), false));
-		ret = VM_FAULT_NOPAGE;
-	}
-	vmlab_table_unlock(ptl);
-	if (ret == VM_FAULT_NOPAGE) {
-		f->kind = VMLAB_FAULT_HOLE;
-		atomic64_inc(&f->obj->nr_faults);
-	}
-	return ret;
+	if (f->kind != VMLAB_FAULT_HOLE)
+		return VMLAB_FAULT_AGAIN;
+	atomic64_inc(&f->obj->nr_faults);
+	return VM_FAULT_NOPAGE;
 }
 
 /* A load from a hole: the zero page, and a note in the slot that it is mapped. */

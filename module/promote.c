@@ -108,6 +108,7 @@ static int vmlab_promote_thread(void *arg)
 {
 	struct vmlab_pool *pool = arg;
 	struct vmlab *vm = pool->vm;
+	unsigned int ms;
 
 	set_user_nice(current, MAX_NICE);
 	set_freezable();
@@ -118,8 +119,8 @@ static int vmlab_promote_thread(void *arg)
 		if (kthread_should_stop())
 			break;
 		vmlab_promote_scan(pool);
-		schedule_timeout_interruptible(msecs_to_jiffies(
-			READ_ONCE(vm->promote[VMLAB_PROMOTE_SCAN_MS])) + 1);
+		ms = READ_ONCE(vm->promote[VMLAB_PROMOTE_SCAN_MS]);
+		schedule_timeout_interruptible(msecs_to_jiffies(ms) + 1);
 	}
 	return 0;
 }

@@ -97,40 +97,35 @@ pmd_t *vmlab_walk_pmd(struct mm_struct *mm, unsigned long addr)
 }
 
 /**
- * vmlab_table_lock() - lock the PTE table that a PMD entry points to
+ * vmlab_with_table() - do something with the PTE table that a PMD entry points to
  * @mm: the address space
  * @pmd: the entry
- * @ptl: out: the lock, for vmlab_table_unlock()
+ * @fn: called under the table's lock; must not sleep
+ * @arg: for @fn
  *
- * As the core's pte_offset_map_lock() since 6.5, which is not exported.
+ * As the core's pte_offset_map_lock() since 6.5, which is not exported: the table is looked
+ * for again under its lock.
  *
- * Return: whether there is a table; if not, nothing is locked.
+ * Return: whether there is a table; if not, @fn was not called.
  */
-bool vmlab_table_lock(struct mm_struct *mm, pmd_t *pmd, spinlock_t **ptl)
+bool vmlab_with_table(struct mm_struct *mm, pmd_t *pmd, vmlab_table_fn fn, void *arg)
 {
+	bool found = false;
+	spinlock_t *ptl;
 	pmd_t now;
 
 	rcu_read_lock();
 	now = READ_ONCE(*pmd);
 	if (vmlab_pmd_is_table(now)) {
-		*ptl = pte_lockptr(mm, &now);
-		spin_lock(*ptl);
-		if (likely(vmlab_pmd_same_table(now, READ_ONCE(*pmd))))
-			return true;
-		spin_unlock(*ptl);
+		ptl = pte_lockptr(mm, &now);
+		spin_lock(ptl);
+		found = vmlab_pmd_same_table(now, READ_ONCE(*pmd));
+		if (likely(found))
+			fn(pmd, arg);
+		spin_unlock(ptl);
 	}
 	rcu_read_unlock();
-	return false;
-}
-
-/**
- * vmlab_table_unlock() - undo vmlab_table_lock()
- * @ptl: the lock
- */
-void vmlab_table_unlock(spinlock_t *ptl)
-{
-	spin_unlock(ptl);
-	rcu_read_unlock();
+	return found;
 }
 
 /**
@@ -145,19 +140,33 @@ struct vmlab_visitor {
 	void			*arg;
 };
 
+/* Part of a PTE table, for a visitor. */
+struct vmlab_visit {
+	const struct vmlab_visitor	*visitor;
+	struct vm_area_struct		*vma;
+	unsigned long			addr;
+	unsigned long			next;
+};
+
+static void vmlab_visit_table_locked(pmd_t *pmd, void *arg)
+{
+	struct vmlab_visit *visit = arg;
+	unsigned long addr = visit->addr;
+
+	visit->visitor->table(visit->vma, addr, pte_offset_kernel(pmd, addr),
+			      linear_page_index(visit->vma, addr) & (VMLAB_LEAF_SLOTS - 1),
+			      (visit->next - addr) >> PAGE_SHIFT, visit->visitor->arg);
+}
+
 /* False: there is no table, or none any more. */
 static bool vmlab_visit_table(struct vm_area_struct *vma, pmd_t *pmd, unsigned long addr,
 			      unsigned long next, const struct vmlab_visitor *visitor)
 {
-	spinlock_t *ptl;
+	struct vmlab_visit visit = {
+		.visitor = visitor, .vma = vma, .addr = addr, .next = next,
+	};
 
-	if (!vmlab_table_lock(vma->vm_mm, pmd, &ptl))
-		return false;
-	visitor->table(vma, addr, pte_offset_kernel(pmd, addr),
-		       linear_page_index(vma, addr) & (VMLAB_LEAF_SLOTS - 1),
-		       (next - addr) >> PAGE_SHIFT, visitor->arg);
-	vmlab_table_unlock(ptl);
-	return true;
+	return vmlab_with_table(vma->vm_mm, pmd, vmlab_visit_table_locked, &visit);
 }
 
 static bool vmlab_visit_huge(struct vm_area_struct *vma, pmd_t *pmd, unsigned long addr,
@@ -769,6 +778,19 @@ bool vmlab_rmap_find_huge(struct vmlab_object *obj, u64 index,
 	return found;
 }
 
+struct vmlab_unmapped {
+	struct mm_struct	*mm;
+	unsigned long		addr;
+	bool			unmapped;
+};
+
+static void vmlab_page_is_unmapped_locked(pmd_t *pmd, void *arg)
+{
+	struct vmlab_unmapped *u = arg;
+
+	u->unmapped = pte_none(*pte_offset_kernel(pmd, u->addr)) && !mm_tlb_flush_pending(u->mm);
+}
+
 /*
  * Is there nothing to unmap and nothing to flush at an address?  The look must be under
  * the page table lock: mremap() moves PTEs from one table to another under both locks,
@@ -777,20 +799,13 @@ bool vmlab_rmap_find_huge(struct vmlab_object *obj, u64 index,
  */
 static bool vmlab_page_is_unmapped(struct vm_area_struct *vma, unsigned long addr)
 {
-	struct mm_struct *mm = vma->vm_mm;
-	unsigned long size;
-	spinlock_t *ptl;
-	bool unmapped;
-	pmd_t *pmd;
+	struct vmlab_unmapped u = { .mm = vma->vm_mm, .addr = addr };
+	pmd_t *pmd = vmlab_walk_pmd(u.mm, addr);
 
-	pmd = vmlab_walk(mm, addr, &size);
-	if (pmd && vmlab_table_lock(mm, pmd, &ptl)) {
-		unmapped = pte_none(*pte_offset_kernel(pmd, addr)) && !mm_tlb_flush_pending(mm);
-		vmlab_table_unlock(ptl);
-		return unmapped;
-	}
+	if (pmd && vmlab_with_table(u.mm, pmd, vmlab_page_is_unmapped_locked, &u))
+		return u.unmapped;
 	/* A huge page may be there, or may have been a moment ago, and be still in TLBs. */
-	return !(pmd && pmd_present(READ_ONCE(*pmd))) && !mm_tlb_flush_pending(mm);
+	return !(pmd && pmd_present(READ_ONCE(*pmd))) && !mm_tlb_flush_pending(u.mm);
 }
 
 /**

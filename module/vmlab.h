@@ -953,8 +953,8 @@ void vmlab_rmap_young(struct vmlab_lineage *lineage, u64 index,
 		      unsigned long *young, bool clear);
 pmd_t *vmlab_walk_pmd(struct mm_struct *mm, unsigned long addr);
 
-bool vmlab_table_lock(struct mm_struct *mm, pmd_t *pmd, spinlock_t **ptl);
-void vmlab_table_unlock(spinlock_t *ptl);
+typedef void (*vmlab_table_fn)(pmd_t *pmd, void *arg);
+bool vmlab_with_table(struct mm_struct *mm, pmd_t *pmd, vmlab_table_fn fn, void *arg);
 
 /* An entry that points to a PTE table, as opposed to one that maps 2 MiB, or nothing. */
 static inline bool vmlab_pmd_is_table(pmd_t pmd)
