@@ -45,6 +45,8 @@
  * @fault_write: of these, for stores
  * @fault_vma_lock: of these, under the lock of the VMA alone
  * @fault_dropped: of these, that dropped their lock
+ * @fault_empty: of these, with an empty PMD
+ * @fault_table: of those, that brought a PTE table along
  * @faulted_pages: pages for which ->fault or ->pfn_mkwrite was called
  * @mkwrite: ->pfn_mkwrite calls
  * @map_pages: ->map_pages calls
@@ -79,6 +81,8 @@ struct ct_events {
 	__u32 fault_write;
 	__u32 fault_vma_lock;
 	__u32 fault_dropped;
+	__u32 fault_empty;
+	__u32 fault_table;
 	__u32 faulted_pages;
 	__u32 mkwrite;
 	__u32 map_pages;

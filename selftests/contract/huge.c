@@ -295,6 +295,32 @@ CONTRACT(retire_table, "an empty PTE table can be taken out of its PMD and freed
 	EQUAL(0, all_tables_freed(fd, map));
 }
 
+CONTRACT(table_of_fault, "->fault of an empty PMD brings a PTE table along, to be put in or freed",
+	 "pages of 4 KiB could not be mapped where huge ones may come at the same moment")
+{
+	int fd = object(0);
+	char *map = chunk_map(fd);
+	long before = table_kb();
+
+	map[0] = 1;
+	map[LEAF_BYTES] = 1;
+	REQUIRE(map[PAGE] == 0);
+	EQUAL(2, events(fd).fault_empty);
+	EQUAL(2, events(fd).fault_table);
+	EQUAL(8, table_kb() - before);
+	setup(fd, CT_HUGE);
+	EQUAL(0, munmap(map, CT_PAGES * PAGE));
+	EQUAL(before, table_kb());
+	/* Where a huge page takes the place it is the core's to free. */
+	map = chunk_map(fd);
+	before = table_kb();
+	reset(fd);
+	map[0] = 1;
+	EQUAL(1, events(fd).fault_table);
+	EQUAL(CT_LEVEL_HUGE, look(fd, map).level);
+	EQUAL(before, table_kb());
+}
+
 struct churn {
 	char *map;
 	atomic_bool stop;

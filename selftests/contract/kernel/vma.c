@@ -10,6 +10,7 @@
 #include <linux/highmem.h>
 #include <linux/mempolicy.h>
 #include <linux/rcupdate.h>
+#include <asm/pgalloc.h>
 
 #include "ct.h"
 
@@ -57,6 +58,27 @@ static struct page *ct_page_now(struct ct_object *obj, unsigned long index)
 	return ct_page(obj, test_bit(index, obj->moved) ? index + CT_CHUNK_PAGES : index);
 }
 
+/* Puts the table that the fault has brought along where there is none. */
+static bool ct_make_table(struct vm_fault *vmf)
+{
+	struct mm_struct *mm = vmf->vma->vm_mm;
+	spinlock_t *ptl;
+
+	if (!pmd_none(READ_ONCE(*vmf->pmd)))
+		return true;
+	if (!vmf->prealloc_pte)
+		return false;
+	ptl = pmd_lock(mm, vmf->pmd);
+	if (pmd_none(*vmf->pmd)) {
+		mm_inc_nr_ptes(mm);
+		smp_wmb();	/* it must be seen to be empty before it is seen */
+		pmd_populate(mm, vmf->pmd, vmf->prealloc_pte);
+		vmf->prealloc_pte = NULL;
+	}
+	spin_unlock(ptl);
+	return true;
+}
+
 static vm_fault_t ct_map_pte(struct vm_fault *vmf, bool write)
 {
 	struct vm_area_struct *vma = vmf->vma;
@@ -65,10 +87,7 @@ static vm_fault_t ct_map_pte(struct vm_fault *vmf, bool write)
 	spinlock_t *ptl;
 	pte_t *pte;
 
-	if (pmd_none(READ_ONCE(*vmf->pmd)) &&
-	    apply_to_page_range(vma->vm_mm, addr, PAGE_SIZE, NULL, NULL))
-		return VM_FAULT_OOM;
-	if (pmd_leaf(READ_ONCE(*vmf->pmd)))
+	if (!ct_make_table(vmf) || pmd_leaf(READ_ONCE(*vmf->pmd)))
 		return VM_FAULT_NOPAGE;
 	if (write && (obj->flags & CT_COW) && vmf->pgoff < CT_CHUNK_PAGES) {
 		/* The flush comes before the entry changes its page. */
@@ -128,6 +147,11 @@ static vm_fault_t ct_fault(struct vm_fault *vmf)
 		ct_count(obj, fault_vma_lock);
 	if (write)
 		ct_count(obj, fault_write);
+	if (pmd_none(READ_ONCE(*vmf->pmd))) {
+		ct_count(obj, fault_empty);
+		if (vmf->prealloc_pte)
+			ct_count(obj, fault_table);
+	}
 	if (vmf->pgoff >= CT_PAGES)
 		return VM_FAULT_SIGBUS;
 	set_bit(vmf->pgoff, obj->faulted);
