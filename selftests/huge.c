@@ -10,7 +10,9 @@
 #include "kselftest_harness.h"
 #include "vmlab_test.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -435,6 +437,84 @@ TEST_F_TIMEOUT(huge, promoted_in_the_background, 60)
 	for (i = 0; i < CHUNKS; i++)
 		EXPECT_TRUE(is_huge(self->fd, self->map + i * LEAF_BYTES));
 	ASSERT_EQ(0, debugfs_write("promote/max_none", "511\n"));
+	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "1000\n"));
+}
+
+struct writer {
+	pthread_t thread;
+	atomic_bool stop;
+	char *map;
+	uint32_t generation[PAGES];
+	uint64_t wrong, steps;
+};
+
+/* Stores at random to pages of 4 KiB, and looks first what is there. */
+static void *write_at_random(void *arg)
+{
+	struct writer *w = arg;
+	uint64_t state = 1;
+
+	while (!atomic_load(&w->stop)) {
+		size_t i = chance(&state) % PAGES;
+
+		if (w->generation[i])
+			w->wrong += !page_is(w->map + i * PAGE, TAG, i, w->generation[i]);
+		page_fill(w->map + i * PAGE, TAG, i, ++w->generation[i]);
+		w->steps++;
+	}
+	return NULL;
+}
+
+static uint64_t writer_wrong(const struct writer *w)
+{
+	uint64_t wrong = w->wrong;
+	size_t i;
+
+	for (i = 0; i < PAGES; i++)
+		wrong += w->generation[i] ?
+			 !page_is(w->map + i * PAGE, TAG, i, w->generation[i]) :
+			 !page_is_zero(w->map + i * PAGE);
+	return wrong;
+}
+
+#define SCANS 10
+
+/* Mostly present leaves become huge pages under who writes to them; then memory gets short. */
+TEST_F_TIMEOUT(huge, promoted_while_it_is_written_to, 120)
+{
+	static struct writer w;
+	uint64_t before, huge;
+	int node;
+
+	ASSERT_EQ(0, debugfs_write("huge", "never\n"));
+	w = (struct writer){ .map = self->map };
+	ASSERT_EQ(0, pthread_create(&w.thread, NULL, write_at_random, &w));
+	while (object_count(self->fd, 0, PAGES, VMLAB_RES_RESIDENT) < PAGES * 3 / 4)
+		usleep(10000);
+	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "100\n"));
+	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
+	before = counter("promote_scan");
+	while (counter("promote_scan") - before < (uint64_t)SCANS * nr_nodes())
+		usleep(50000);
+	huge = huge_pages(self->fd, 0, PAGES);
+	note("after %d scans %lu of %lu pages are in huge ones", SCANS, (unsigned long)huge,
+	     (unsigned long)PAGES);
+	EXPECT_GE(huge * 10, PAGES * 9);
+	if (under_pressure()) {
+		uint64_t splits = counter("thp_split_page");
+
+		for (node = 0; node < nr_nodes(); node++)
+			EXPECT_EQ(0, pool_resize(node, 2));
+		EXPECT_GT(counter("thp_split_page"), splits);
+		usleep(500000);
+		for (node = 0; node < nr_nodes(); node++)
+			EXPECT_EQ(0, pool_resize(node, POOL_MB));
+		usleep(500000);
+	}
+	atomic_store(&w.stop, true);
+	ASSERT_EQ(0, pthread_join(w.thread, NULL));
+	note("%lu stores", (unsigned long)w.steps);
+	EXPECT_EQ(0, writer_wrong(&w));
 	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "1000\n"));
 }
 
