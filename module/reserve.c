@@ -4,14 +4,17 @@
  *
  * Owns the promise that a range gets all of its chunks or none.  A chunk is reserved from
  * before a slot names it until the first of its frames is freed, and who evicts, discards,
- * splits or moves asks for that.  Other than with a huge page by chance it is worth to empty
- * chunks for it and to look on other nodes, but not to evict what others have.
+ * splits or moves asks for that.  Other than for a huge page by chance other nodes are asked
+ * for one, chunks are emptied, and pages evicted.
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 
 #include "vmlab.h"
+
+/* How often pages are evicted for the sake of one chunk. */
+#define VMLAB_RESERVE_RECLAIMS	4
 
 /* Whole or made so, on the node of the caller first. */
 static int vmlab_reserve_chunk(struct vmlab_object *obj, u64 index)
@@ -38,6 +41,30 @@ static bool vmlab_reserve_compact(struct vmlab *vm)
 	return false;
 }
 
+/* Evicts as much as two chunks hold: what one needs, and room for what is moved. */
+static bool vmlab_reserve_reclaim(struct vmlab *vm)
+{
+	long freed = 0;
+	int nid;
+
+	for (nid = 0; nid < MAX_NUMNODES && freed <= 0; nid++) {
+		if (!vm->pools[nid])
+			continue;
+		percpu_down_read(&vm->activity);
+		freed = vmlab_reclaim_pool(vm->pools[nid], 2 * VMLAB_CHUNK_FRAMES);
+		percpu_up_read(&vm->activity);
+	}
+	return freed > 0;
+}
+
+/* After it an attempt more is worth it; false: there is nothing that could be done. */
+static bool vmlab_reserve_make_room(struct vmlab *vm, unsigned int *reclaims)
+{
+	if (vmlab_reserve_compact(vm))
+		return true;
+	return (*reclaims)++ < VMLAB_RESERVE_RECLAIMS && vmlab_reserve_reclaim(vm);
+}
+
 /* Are these 2 MiB reserved already? */
 static bool vmlab_is_reserved(struct vmlab_object *obj, u64 index)
 {
@@ -59,6 +86,7 @@ static bool vmlab_is_reserved(struct vmlab_object *obj, u64 index)
 static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
 {
 	u64 pgoff = index << VMLAB_LEAF_SHIFT;
+	unsigned int reclaims = 0;
 	int err;
 
 	do {
@@ -72,7 +100,7 @@ static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
 		err = vmlab_reserve_chunk(obj, index);
 		if (fatal_signal_pending(current))
 			return -EINTR;
-	} while (err == -ENOSPC && vmlab_reserve_compact(obj->vm));
+	} while (err == -ENOSPC && vmlab_reserve_make_room(obj->vm, &reclaims));
 	switch (err) {
 	case 0:
 		vmlab_count(obj->vm, thp_reserve, 1);

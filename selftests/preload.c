@@ -99,6 +99,36 @@ static int inside_map(void)
 	return 0;
 }
 
+#ifndef MAP_HUGE_2MB
+#define MAP_HUGE_2MB (21 << 26)
+#endif
+
+/* What hugetlbfs would give, where it had any. */
+static int inside_hugetlb(void)
+{
+	uint32_t words[2 * LEAF_PAGES];
+	char *at = mmap(NULL, 2 * LEAF_BYTES, RW, ANON | MAP_HUGETLB, -1, 0);
+	size_t i;
+	int fd;
+
+	CHECK(at != MAP_FAILED && preload_maps(at) && !((uintptr_t)at % LEAF_BYTES));
+	fd = open("/dev/vmlab", O_RDWR | O_CLOEXEC);
+	CHECK(!address_residency(fd, at, 2 * LEAF_PAGES, words));
+	for (i = 0; i < 2 * LEAF_PAGES; i++)
+		CHECK(words[i] & VMLAB_RES_HUGE && words[i] & VMLAB_RES_RESERVED);
+	CHECK(!pages_not_zero(at, 2 * LEAF_PAGES));
+	pages_fill(at, 3, 0, 2 * LEAF_PAGES, 1);
+	CHECK(!pages_wrong(at, 3, 0, 2 * LEAF_PAGES, 1));
+	CHECK(!munmap(at, 2 * LEAF_BYTES));
+	at = mmap(NULL, LEAF_BYTES, RW, ANON | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0);
+	CHECK(at != MAP_FAILED && preload_maps(at));
+	CHECK(!munmap(at, LEAF_BYTES));
+	/* More than there is: as on the kernel's own, which has none here. */
+	CHECK_ERRNO(mmap(NULL, TIB, RW, ANON | MAP_HUGETLB, -1, 0), ENOMEM);
+	close(fd);
+	return 0;
+}
+
 /* A reservation, taken into use piece by piece; and code, for which ours will not do. */
 static int inside_protect(void)
 {
@@ -806,7 +836,8 @@ static const struct {
 	const char *name;
 	int (*body)(void);
 } bodies[] = {
-	{ "map", inside_map }, { "protect", inside_protect }, { "remap", inside_remap },
+	{ "map", inside_map }, { "hugetlb", inside_hugetlb },
+	{ "protect", inside_protect }, { "remap", inside_remap },
 	{ "advise", inside_advise }, { "close", inside_close }, { "random", inside_random },
 	{ "threads", inside_threads }, { "stack", inside_stack },
 };
@@ -843,6 +874,7 @@ FIXTURE_TEARDOWN(preload)
 }
 
 FIXTURE_VARIANT_ADD(preload, map) { .name = "map" };
+FIXTURE_VARIANT_ADD(preload, hugetlb) { .name = "hugetlb" };
 FIXTURE_VARIANT_ADD(preload, protect) { .name = "protect" };
 FIXTURE_VARIANT_ADD(preload, remap) { .name = "remap" };
 FIXTURE_VARIANT_ADD(preload, advise) { .name = "advise" };
@@ -856,6 +888,7 @@ TEST_F_TIMEOUT(preload, same, 150)
 	EXPECT_EQ(0, preload_inside(variant->name));
 	EXPECT_NE(0, preload_stat(" mmap "));
 	EXPECT_EQ(0, preload_stat(" failed "));
+	EXPECT_EQ(strcmp(variant->name, "hugetlb") ? 0 : 2, preload_stat(" reserve "));
 }
 
 /* Where there is no device, programs run all the same. */

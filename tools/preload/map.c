@@ -11,6 +11,14 @@
 #define MAP_FIXED_NOREPLACE	0x100000
 #endif
 
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT		26
+#define MAP_HUGE_MASK		0x3f
+#endif
+
+#define HUGE_BYTES		(2UL << 20)
+#define HUGE_BYTES_LOG		21
+
 /* What a mapping may ask for and still come from vmlab. */
 #define MAP_FINE	(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_FIXED_NOREPLACE | \
 			 MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_DENYWRITE | \
@@ -56,12 +64,55 @@ static long map_ours(uint64_t address, uint64_t length, int prot, int flags)
 	return result;
 }
 
+/* Pages of 2 MiB, by name or as the kernel's default size. */
+static bool wants_huge(uint64_t address, uint64_t length, int prot, int *flags)
+{
+	unsigned int size = (unsigned int)*flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
+
+	if (!(*flags & MAP_HUGETLB) || (size && size != HUGE_BYTES_LOG) ||
+	    address % HUGE_BYTES || !length || length > VMLAB_OBJECT_SIZE)
+		return false;
+	*flags &= ~(MAP_HUGETLB | MAP_HUGE_MASK << MAP_HUGE_SHIFT);
+	return wanted(length, prot, *flags);
+}
+
+/*
+ * MAP_HUGETLB: chunks that stay, all of them now.  What vmlab has not got the kernel may have;
+ * with MAP_FIXED what was there before is gone, as it would be.
+ */
+static long map_huge(uint64_t address, uint64_t length, int prot, int flags)
+{
+	uint64_t bytes = (length + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
+	struct book_guard guard;
+	long result, error;
+
+	result = map_ours(address, bytes, prot, flags & ~MAP_POPULATE);
+	if (sys_failed(result))
+		return result;
+	error = device_range(VMLAB_IOC_RESERVE, result, bytes);
+	if (!error) {
+		count(COUNT_reserve);
+		return result;
+	}
+	book_lock(&guard);
+	if (!sys_munmap(result, bytes))
+		book_forget(result, result + bytes);
+	book_unlock(&guard);
+	return error;
+}
+
 static long map(uint64_t address, uint64_t length, int prot, int flags, int fd,
 		uint64_t offset)
 {
 	struct book_guard guard;
+	int plain = flags;
 	long result;
 
+	if (wants_huge(address, length, prot, &plain)) {
+		result = map_huge(address, length, prot, plain);
+		if (!sys_failed(result) || result == -EEXIST)
+			return result;
+	}
 	if (length && length <= VMLAB_OBJECT_SIZE && page_aligned(address) &&
 	    wanted(length, prot, flags)) {
 		result = map_ours(address, page_up(length), prot, flags);

@@ -52,7 +52,7 @@ static inline bool page_aligned(uint64_t bytes)
 	X(mmap) X(mmap_bytes) X(peak_bytes) X(peak_maps)			\
 	X(small) X(kind) X(many) X(failed)					\
 	X(munmap) X(grown) X(moved) X(copied) X(converted)			\
-	X(discard) X(pageout) X(populate) X(pin)				\
+	X(discard) X(pageout) X(populate) X(pin) X(reserve)			\
 	X(stale) X(reopen) X(rebuild)
 
 enum preload_counter {
