@@ -37,6 +37,8 @@ FIXTURE_SETUP(huge)
 	settle();
 	for (node = 0; node < nr_nodes(); node++)
 		ASSERT_EQ(0, pool_resize(node, POOL_MB));
+	/* The threads look once more, and then not until they are told. */
+	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "3600000\n"));
 	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
 	self->fd = object_open();
 	ASSERT_GE(self->fd, 0);
@@ -50,6 +52,7 @@ FIXTURE_TEARDOWN(huge)
 	munmap(self->map, PAGES * PAGE);
 	close(self->fd);
 	EXPECT_EQ(0, debugfs_write("huge", "madvise\n"));
+	EXPECT_EQ(0, debugfs_write("promote/scan_ms", "1000\n"));
 	settle();
 }
 
@@ -437,7 +440,6 @@ TEST_F_TIMEOUT(huge, promoted_in_the_background, 60)
 	for (i = 0; i < CHUNKS; i++)
 		EXPECT_TRUE(is_huge(self->fd, self->map + i * LEAF_BYTES));
 	ASSERT_EQ(0, debugfs_write("promote/max_none", "511\n"));
-	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "1000\n"));
 }
 
 struct writer {
@@ -515,7 +517,6 @@ TEST_F_TIMEOUT(huge, promoted_while_it_is_written_to, 120)
 	ASSERT_EQ(0, pthread_join(w.thread, NULL));
 	note("%lu stores", (unsigned long)w.steps);
 	EXPECT_EQ(0, writer_wrong(&w));
-	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "1000\n"));
 }
 
 TEST_F_TIMEOUT(huge, compaction_makes_chunks, 60)
