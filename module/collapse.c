@@ -8,7 +8,7 @@
  * and flushed; copied; named, all at once; and only then are the old frames let go.  A clone
  * may come at any time, and finds either all of the old frames or all of the new.
  *
- * It must never wait for a frame, nor reclaim one: a huge page is not worth an eviction.
+ * It must never evict for the sake of a chunk: a huge page is not worth that.
  */
 #include <linux/highmem.h>
 #include <linux/sched/signal.h>

@@ -20,6 +20,7 @@
  * the same moment: vmf_insert_pfn_pmd() (mm/huge_memory.c) warns of that.
  */
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
 
@@ -411,7 +412,8 @@ vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool
 	bool wanted = write && vmlab_huge_is_wanted(obj->vm, vmf->vma);
 	enum vmlab_huge_look look = VMLAB_HUGE_NO_LEAF;
 
-	if (vmlab_huge_fits(vmf->vma, vmf->address)) {
+	/* Secondary MMUs ask for pages of 4 KiB only, before 6.12 (KVM by follow_pte()). */
+	if (vmlab_huge_fits(vmf->vma, vmf->address) && !mm_has_notifiers(vmf->vma->vm_mm)) {
 		if (!(vmf->vma->vm_flags & VM_NOHUGEPAGE))
 			look = vmlab_huge_map(vmf, obj, write, node);
 		if (look == VMLAB_HUGE_SMALL && write && vmlab_huge_copy(obj, vmf->pgoff, flags))
