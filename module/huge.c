@@ -199,27 +199,6 @@ static enum vmlab_huge_look vmlab_huge_map(struct vm_fault *vmf, struct vmlab_ob
 	return look;
 }
 
-/**
- * vmlab_chunk_commit() - the frames of a chunk become resident pages, dirty ones
- * @chunk: all its frames INFLIGHT
- * @lineage: whose pages they are; charged already
- * @pgoff: the first page
- * @words: out: what the leaf's slots are to be
- *
- * Context: as vmlab_frame_commit().
- */
-void vmlab_chunk_commit(struct vmlab_chunk *chunk, struct vmlab_lineage *lineage, u64 pgoff,
-			unsigned long *words)
-{
-	unsigned int i;
-
-	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++) {
-		chunk->frames[i].flags = VMLAB_FRAME_DIRTY;
-		vmlab_frame_commit(&chunk->frames[i], lineage, pgoff + i);
-		words[i] = vmlab_frame_word(&chunk->frames[i]);
-	}
-}
-
 static void vmlab_chunk_retire(struct vmlab *vm, struct vmlab_chunk *chunk)
 {
 	unsigned int i;

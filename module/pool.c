@@ -694,6 +694,18 @@ void vmlab_pool_forget_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 	vmlab_pool_set_batch(pool);
 }
 
+/* All but the policy's part of it. */
+static __always_inline void __vmlab_frame_commit(struct vmlab_frame *frame,
+						 struct vmlab_lineage *lineage, u64 pgoff)
+{
+	/* A sweep may still hold the frame as what it was before, and looks without a lock. */
+	WRITE_ONCE(frame->pgoff, pgoff);
+	WRITE_ONCE(frame->accessed, 0);
+	atomic_set(&frame->refs, 1);
+	rcu_assign_pointer(frame->lineage, lineage);
+	vmlab_frame_set_state(frame, VMLAB_FRAME_RESIDENT);
+}
+
 /**
  * vmlab_frame_commit() - a frame becomes a resident page
  * @frame: INFLIGHT
@@ -708,14 +720,33 @@ void vmlab_frame_commit(struct vmlab_frame *frame, struct vmlab_lineage *lineage
 	struct vmlab_pool *pool = vmlab_frame_pool(frame);
 	const struct vmlab_policy_ops *policy = pool->vm->policy;
 
-	/* A sweep may still hold the frame as what it was before, and looks without a lock. */
-	WRITE_ONCE(frame->pgoff, pgoff);
-	WRITE_ONCE(frame->accessed, 0);
-	atomic_set(&frame->refs, 1);
-	rcu_assign_pointer(frame->lineage, lineage);
-	vmlab_frame_set_state(frame, VMLAB_FRAME_RESIDENT);
+	__vmlab_frame_commit(frame, lineage, pgoff);
 	if (policy->insert)
 		policy->insert(pool, frame);
+}
+
+/**
+ * vmlab_chunk_commit() - the frames of a chunk become resident pages, dirty ones
+ * @chunk: all its frames INFLIGHT
+ * @lineage: whose pages they are; charged already
+ * @pgoff: the first page
+ * @words: out: what the leaf's slots are to be
+ *
+ * Context: as vmlab_frame_commit().
+ */
+void vmlab_chunk_commit(struct vmlab_chunk *chunk, struct vmlab_lineage *lineage, u64 pgoff,
+			unsigned long *words)
+{
+	const struct vmlab_policy_ops *policy = chunk->pool->vm->policy;
+	unsigned int i;
+
+	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++) {
+		chunk->frames[i].flags = VMLAB_FRAME_DIRTY;
+		__vmlab_frame_commit(&chunk->frames[i], lineage, pgoff + i);
+		words[i] = vmlab_frame_word(&chunk->frames[i]);
+	}
+	for (i = 0; policy->insert && i < VMLAB_CHUNK_FRAMES; i++)
+		policy->insert(chunk->pool, &chunk->frames[i]);
 }
 
 /**

@@ -792,8 +792,6 @@ bool vmlab_huge_fits(struct vm_area_struct *vma, unsigned long addr);
 vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool write,
 			    unsigned int flags, int *node);
 int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid, bool reserve);
-void vmlab_chunk_commit(struct vmlab_chunk *chunk, struct vmlab_lineage *lineage, u64 pgoff,
-			unsigned long *words);
 void vmlab_chunk_drop(struct vmlab_leaf *leaf);
 void vmlab_chunk_zero(struct vmlab_chunk *chunk);
 
@@ -863,6 +861,8 @@ struct vmlab_frame *vmlab_frame_alloc(struct vmlab *vm, int nid, unsigned int fl
 void vmlab_frame_free(struct vmlab_frame *frame);
 void vmlab_frame_commit(struct vmlab_frame *frame, struct vmlab_lineage *lineage,
 			u64 pgoff);
+void vmlab_chunk_commit(struct vmlab_chunk *chunk, struct vmlab_lineage *lineage, u64 pgoff,
+			unsigned long *words);
 void vmlab_frame_retire(struct vmlab_frame *frame);
 struct vmlab_frame *vmlab_pool_take_one(struct vmlab_pool *pool);
 void vmlab_pool_put_stock(struct vmlab_pool *pool, struct vmlab_frame *frame);
