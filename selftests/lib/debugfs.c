@@ -199,7 +199,8 @@ void settle(void)
 	int node;
 
 	inject_off();
-	if (debugfs_write("policy", "clock\n") || debugfs_write("oom", "kill\n"))
+	if (debugfs_write("policy", "clock\n") || debugfs_write("oom", "kill\n") ||
+	    debugfs_write("huge", "madvise\n"))
 		die("cannot choose policies: %m");
 	if (under_pressure()) {
 		const char *path = pressure_disk();

@@ -307,9 +307,12 @@ static void create_objects(unsigned int pages)
 		object->stride = 1;
 		first += object->pages;
 	}
-	/* At the very end, across leaves from the middle of one on, and with holes between. */
+	/*
+	 * At the very end, across leaves from the middle of one on, and with holes between; 2 MiB
+	 * are whole in each, so that there can be huge pages.
+	 */
 	model->objects[1].base = VMLAB_OBJECT_SIZE / PAGE - model->objects[1].pages;
-	model->objects[2].base = 1000 * LEAF_PAGES - 100;
+	model->objects[2].base = 1000 * LEAF_PAGES - 40;
 	model->objects[3].base = 12345;
 	model->objects[3].stride = 37;
 }
@@ -319,7 +322,7 @@ static int control(void *arg)
 {
 	double end = now() + *(unsigned int *)arg;
 	double next_pause = now() + PAUSE_SECONDS, next_kill = now() + 1;
-	uint64_t steps = 0;
+	uint64_t steps = 0, huge = counter("thp_fault_alloc");
 	unsigned int i;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -340,6 +343,7 @@ static int control(void *arg)
 	}
 	if (!model->failed)
 		end_all();
+	huge = counter("thp_fault_alloc") - huge;
 	if (model->failed) {
 		tell_threads();
 		kill_all();
@@ -354,7 +358,8 @@ static int control(void *arg)
 	     kills, restarts);
 	note("%u copies of objects, %u children on their own, up to %u forks deep",
 	     model->roots, model->nr_lives, model->deepest);
-	return steps < WORKERS * THREADS || !pauses;
+	note("%lu huge pages by faults", (unsigned long)huge);
+	return steps < WORKERS * THREADS || !pauses || !huge;
 }
 
 static void choose_spare(void)
@@ -364,17 +369,42 @@ static void choose_spare(void)
 		die("mkswap %s failed", model->spare);
 }
 
+/* What steps set anew, besides what settle() puts back. */
+static const char * const kept[] = {
+	"swappiness", "zero_chunks", "promote/max_none", "promote/max_shared",
+	"promote/max_swapped", "promote/scan_ms", "promote/scan_leaves",
+};
+
+#define NR_KEPT (sizeof(kept) / sizeof(kept[0]))
+
+static void settings_read(char (*values)[32])
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_KEPT; i++)
+		if (debugfs_read(kept[i], values[i], sizeof(values[i])) < 0)
+			die("debugfs %s: %m", kept[i]);
+}
+
+static void settings_write(char (*values)[32])
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_KEPT; i++)
+		if (debugfs_write(kept[i], "%s", values[i]))
+			die("cannot set %s back: %m", kept[i]);
+}
+
 /* Ends the process as failed when something is wrong. */
 void model_run(uint64_t seed, unsigned int time)
 {
-	char swappiness[32];
+	char settings[NR_KEPT][32];
 	unsigned int total, i;
 	struct books begin;
 	int failed;
 
 	settle();
-	if (debugfs_read("swappiness", swappiness, sizeof(swappiness)) < 0)
-		die("debugfs swappiness: %m");
+	settings_read(settings);
 	total = pool_sum("total");
 	/* Under pressure half as much again as fits; else an eighth, as copies need room too. */
 	model_create(under_pressure() ? total * 3 / 2 : total / 8, seed);
@@ -388,8 +418,7 @@ void model_run(uint64_t seed, unsigned int time)
 	failed = child_run(control, &time);
 	cpus_on();
 	/* Back to what other tests count on; settle() does the rest. */
-	if (debugfs_write("swappiness", "%s", swappiness))
-		die("cannot set swappiness back: %m");
+	settings_write(settings);
 	check_laws("after the workers");
 	for (i = 0; i < OBJECTS; i++)
 		close(model->objects[i].fd);

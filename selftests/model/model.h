@@ -365,6 +365,7 @@ size_t view_bytes(unsigned int page, unsigned int pages);
 void view_map(struct thread *thread, unsigned int page, unsigned int pages);
 void view_unmap(struct thread *thread, unsigned int page, unsigned int pages);
 unsigned int view_clip(struct thread *thread, unsigned int page, unsigned int pages);
+void view_advise(struct thread *thread, unsigned int page, unsigned int pages, int advice);
 void view_protect(struct thread *thread, unsigned int page, unsigned int pages, int protection);
 void view_move(struct thread *thread, unsigned int page, unsigned int pages);
 void view_shrink(struct thread *thread, unsigned int page);

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define MAX_STEPS 64
+#define MAX_STEPS 80
 
 static struct step all_steps[MAX_STEPS];
 static unsigned int nr_steps;

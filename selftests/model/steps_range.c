@@ -99,7 +99,8 @@ static void step_residency(struct thread *thread)
 {
 	unsigned int page = any_page(thread), nr = run_from(page, 1 + pick(thread, MOST)), i;
 	const uint32_t bits = VMLAB_RES_RESIDENT | VMLAB_RES_DIRTY | VMLAB_RES_ACCESSED |
-			      VMLAB_RES_SWAPPED | VMLAB_RES_SHARED;
+			      VMLAB_RES_SWAPPED | VMLAB_RES_SHARED | VMLAB_RES_HUGE;
+	const uint32_t of_frames = VMLAB_RES_DIRTY | VMLAB_RES_ACCESSED | VMLAB_RES_HUGE;
 	uint32_t words[MOST];
 
 	if (object_of(page)->stride > 1)
@@ -113,7 +114,7 @@ static void step_residency(struct thread *thread)
 
 		if ((said & ~bits) || (resident && swapped) ||
 		    (model->page[page + i].written && !resident && !swapped) ||
-		    (!resident && (said & (VMLAB_RES_DIRTY | VMLAB_RES_ACCESSED)))) {
+		    (!resident && (said & of_frames))) {
 			speak("RESIDENCY of page %u says %#x", page + i, words[i]);
 			tell_page(page + i);
 			_exit(1);

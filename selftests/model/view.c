@@ -128,6 +128,14 @@ void view_protect(struct thread *thread, unsigned int page, unsigned int pages, 
 	cut(thread, page, pages)->protection = protection;
 }
 
+/* Advice that the kernel keeps for a VMA: one for a part of it splits it. */
+void view_advise(struct thread *thread, unsigned int page, unsigned int pages, int advice)
+{
+	if (madvise(view_address(thread, page), view_bytes(page, pages), advice))
+		fail("madvise(%d) of %u pages: %m", advice, pages);
+	cut(thread, page, pages);
+}
+
 /* To another address; what is around it stays. */
 void view_move(struct thread *thread, unsigned int page, unsigned int pages)
 {
