@@ -11,6 +11,7 @@
 #include "kselftest_harness.h"
 #include "vmlab_test.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 #include <sys/wait.h>
 
 #define EVENTS "/sys/kernel/tracing/events/vmlab/"
-#define WORKERS 4
+#define WORKERS 5		/* the last one is for huge pages */
 #define SMALL_MB 8
 #define PAGES (3 * LEAF_PAGES)
 #define TAG 0xc0
@@ -41,6 +42,7 @@ static const struct {
 	{ "clone", "hist:keys=common_type:vals=leaves:size=2048" },
 	{ "unshare", "hist:keys=common_type:size=2048" },
 	{ "numa", "hist:keys=wanted,got:size=2048" },
+	{ "split", "hist:keys=common_type:size=2048" },
 };
 
 static void tell(const char *event, const char *off, const char *trigger)
@@ -189,7 +191,7 @@ static uint64_t node_counter(const char *name)
 }
 
 /* As enum vmlab_fault_kind in module/fault_kind.h. */
-enum { ZERO = 1, HOLE, MINOR, MKWRITE, COW, REUSE, SWAP, RETRY, NO_PAGE };
+enum { ZERO = 1, HOLE, MINOR, MKWRITE, COW, REUSE, SWAP, RETRY, NO_PAGE, HUGE };
 
 /* Which runs a counter must have grown in, or else it was not tested there. */
 #define BUSY 1
@@ -219,6 +221,9 @@ static const struct {
 	  .also = { .event = "fault_exit", .key = "kind", .want = RETRY, .retried = true } },
 	{ "fault_sigbus", FAILING,
 	  .sum = { .event = "fault_exit", .key = "kind", .want = NO_PAGE } },
+	{ "fault_huge", BUSY | FAILING,
+	  .sum = { .event = "fault_exit", .key = "kind", .want = HUGE } },
+	{ "thp_split_page", BUSY | FAILING, .sum = { .event = "split" } },
 	{ "clone", BUSY | FAILING, .sum = { .event = "clone" } },
 	{ "clone_leaf_pages", BUSY | FAILING, .sum = { .event = "clone", .what = "leaves" } },
 	{ "unshare", BUSY | FAILING, .sum = { .event = "unshare" } },
@@ -288,6 +293,15 @@ static bool has_hists(void)
 	return !access(EVENTS "fault_exit/hist", R_OK);
 }
 
+static void resize_all(unsigned long mb)
+{
+	int node;
+
+	for (node = 0; node < nr_nodes(); node++)
+		if (pool_resize(node, mb))
+			die("node %d's pool does not become %lu MiB", node, mb);
+}
+
 FIXTURE(counters)
 {
 	uint64_t before[NR_COUNTERS];
@@ -321,16 +335,13 @@ static bool again(uint64_t *before, unsigned int *tries)
 
 FIXTURE_SETUP(counters)
 {
-	int node;
-
 	if (!has_hists())
 		SKIP(return, "the kernel has no hist triggers");
 	settle();
 	swap_all_off();
 	if (swap_use_only(pressure_disk()))
 		die("cannot swap to %s: %m", pressure_disk());
-	for (node = 0; node < nr_nodes(); node++)
-		ASSERT_EQ(0, pool_resize(node, SMALL_MB));
+	resize_all(SMALL_MB);
 	begin(self->before);
 }
 
@@ -460,25 +471,67 @@ static double work_until;
 static int work_on(void *arg)
 {
 	struct work work = { .snapshot = -1, .state = *(uint64_t *)arg | 1 };
+	double leave = now() + (work_until - now()) / 4;
+	cpu_set_t all, one;
 
+	/* All begin on one node, so that it is full while the other is not. */
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	CHECK(!sched_getaffinity(0, sizeof(all), &all));
+	CHECK(!sched_setaffinity(0, sizeof(one), &one));
 	work.fd = object_open();
 	CHECK(work.fd >= 0);
 	work.shared = object_map(work.fd, 0, PAGES);
+	/* Of some, so that there are both: faults of 4 KiB and of 2 MiB. */
+	if (chance(&work.state) % 2)
+		madvise(work.shared, PAGES * PAGE, MADV_HUGEPAGE);
+	while (now() < leave)
+		step(&work);
+	CHECK(!sched_setaffinity(0, sizeof(all), &all));
 	while (now() < work_until)
 		step(&work);
 	CHECK(work.steps > 5);
 	return 0;
 }
 
+/* 2 MiB again and again, which are given up as a whole, or in parts. */
+static int work_on_huge(void *arg)
+{
+	uint64_t state = *(uint64_t *)arg | 1;
+	int fd = object_open();
+	char *map;
+
+	CHECK(fd >= 0);
+	map = object_map(fd, 0, LEAF_PAGES);
+	CHECK(!madvise(map, LEAF_BYTES, MADV_HUGEPAGE));
+	while (now() < work_until) {
+		unsigned int page = chance(&state) % LEAF_PAGES;
+
+		try_store(map + page * PAGE, 1);
+		if (chance(&state) % 2)
+			object_discard(fd, page, 1);
+		else
+			object_pageout(fd, page, 1);
+		object_discard(fd, 0, LEAF_PAGES);
+		usleep(1000);
+	}
+	return 0;
+}
+
 static void start_work(pid_t *pids, unsigned int seconds)
 {
-	uint64_t state = seed();
+	uint64_t state = seed(), mine = chance(&state), huge = counter("thp_fault_alloc");
 	int i;
 
 	work_until = now() + seconds;
-	for (i = 0; i < WORKERS; i++) {
-		uint64_t mine = chance(&state);
-
+	/* New chunks are whole: the others, and those before, leave none so. */
+	resize_all(SMALL_MB + 4);
+	pids[WORKERS - 1] = child_start(work_on_huge, &mine);
+	while (counter("thp_fault_alloc") == huge && now() < work_until)
+		usleep(1000);
+	resize_all(SMALL_MB);
+	for (i = 0; i < WORKERS - 1; i++) {
+		mine = chance(&state);
 		pids[i] = child_start(work_on, &mine);
 	}
 }
