@@ -42,6 +42,7 @@ static const struct {
 	{ "clone", "hist:keys=common_type:vals=leaves:size=2048" },
 	{ "unshare", "hist:keys=common_type:size=2048" },
 	{ "numa", "hist:keys=wanted,got:size=2048" },
+	{ "promote", "hist:keys=node:size=2048" },
 	{ "split", "hist:keys=common_type:size=2048" },
 };
 
@@ -223,6 +224,7 @@ static const struct {
 	  .sum = { .event = "fault_exit", .key = "kind", .want = NO_PAGE } },
 	{ "fault_huge", BUSY | FAILING,
 	  .sum = { .event = "fault_exit", .key = "kind", .want = HUGE } },
+	{ "thp_collapse_alloc", BUSY | FAILING, .sum = { .event = "promote" } },
 	{ "thp_split_page", BUSY | FAILING, .sum = { .event = "split" } },
 	{ "clone", BUSY | FAILING, .sum = { .event = "clone" } },
 	{ "clone_leaf_pages", BUSY | FAILING, .sum = { .event = "clone", .what = "leaves" } },
@@ -512,6 +514,7 @@ static int work_on_huge(void *arg)
 			object_discard(fd, page, 1);
 		else
 			object_pageout(fd, page, 1);
+		object_range(fd, VMLAB_IOC_COLLAPSE, 0, LEAF_BYTES, NULL);
 		object_discard(fd, 0, LEAF_PAGES);
 		usleep(1000);
 	}
@@ -520,14 +523,16 @@ static int work_on_huge(void *arg)
 
 static void start_work(pid_t *pids, unsigned int seconds)
 {
-	uint64_t state = seed(), mine = chance(&state), huge = counter("thp_fault_alloc");
+	uint64_t faults = counter("thp_fault_alloc"), promotions = counter("thp_collapse_alloc");
+	uint64_t state = seed(), mine = chance(&state);
 	int i;
 
 	work_until = now() + seconds;
 	/* New chunks are whole: the others, and those before, leave none so. */
 	resize_all(SMALL_MB + 4);
 	pids[WORKERS - 1] = child_start(work_on_huge, &mine);
-	while (counter("thp_fault_alloc") == huge && now() < work_until)
+	while ((counter("thp_fault_alloc") == faults ||
+		counter("thp_collapse_alloc") == promotions) && now() < work_until)
 		usleep(1000);
 	resize_all(SMALL_MB);
 	for (i = 0; i < WORKERS - 1; i++) {
