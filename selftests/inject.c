@@ -20,7 +20,7 @@
 #define ALWAYS "random 1000"
 
 static const char * const classes[] = {
-	"frame", "leaf", "table", "xarray", "object", "region", "batch", "swapin",
+	"frame", "huge", "leaf", "table", "xarray", "object", "region", "batch", "swapin",
 	"bio", "io", "swapon", "chunk", "policy", "oom", "call", "verify",
 };
 
@@ -446,6 +446,97 @@ TEST_F_TIMEOUT(inject, frames_fail, 120)
 }
 
 /* With the policy to kill, but no memory to find out whom: who asked gets the error. */
+/* The threads that zero and promote in the background, who would ask for chunks too. */
+static const char * const background[] = { "zero_chunks", "promote/scan_leaves" };
+
+#define BACKGROUND ARRAY_SIZE(background)
+
+static void background_off(char (*before)[32])
+{
+	size_t i;
+
+	for (i = 0; i < BACKGROUND; i++)
+		if (debugfs_read(background[i], before[i], sizeof(before[i])) < 0 ||
+		    debugfs_write(background[i], "0\n"))
+			die("debugfs %s: %m", background[i]);
+}
+
+static void background_on(char (*before)[32])
+{
+	size_t i;
+
+	for (i = 0; i < BACKGROUND; i++)
+		if (debugfs_write(background[i], "%s", before[i]))
+			die("debugfs %s: %m", background[i]);
+}
+
+static uint64_t huge_pages(int fd, size_t page)
+{
+	return object_count(fd, page, LEAF_PAGES, VMLAB_RES_HUGE);
+}
+
+/* No chunk, or something else that a huge page takes: 4 KiB then, and each is counted. */
+TEST_F_TIMEOUT(inject, huge_pages_fail, 120)
+{
+	const struct {
+		const char *class, *counter;
+		int times;
+	} reasons[] = {
+		{ "huge", "thp_fallback_chunk", 1 },
+		/* The frame of the leaf's slots, which may be any node's. */
+		{ "frame", "thp_fallback_chunk", nr_nodes() },
+		{ "leaf", "thp_fallback_memory", 1 },
+		{ "xarray", "thp_fallback_memory", 1 },
+	};
+	const size_t nr = ARRAY_SIZE(reasons), pages = (nr + 1) * LEAF_PAGES;
+	uint64_t allocs = counter("thp_fault_alloc"), fallbacks = counter("thp_fault_fallback");
+	uint64_t sigbus = counter("fault_sigbus");
+	int fd = object_open(), node;
+	unsigned long mb[2] = { 0 };
+	char before[BACKGROUND][32], *map;
+	size_t i;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_LE(nr_nodes(), 2);
+	background_off(before);
+	for (node = 0; node < nr_nodes(); node++) {
+		mb[node] = pool_mb(node);
+		ASSERT_EQ(0, pool_resize(node, mb[node] + 16));
+	}
+	map = object_map(fd, 0, pages);
+	ASSERT_EQ(0, madvise(map, pages * PAGE, MADV_HUGEPAGE));
+	for (i = 0; i < nr; i++) {
+		uint64_t reason = counter(reasons[i].counter);
+
+		ASSERT_EQ(0, inject(reasons[i].class, "nth 1 %d", reasons[i].times));
+		EXPECT_TRUE(store_page(map, i * LEAF_PAGES, 1)) TH_LOG("%s", reasons[i].class);
+		EXPECT_EQ(reasons[i].times, inject_count(reasons[i].class));
+		inject_off();
+		EXPECT_EQ(1, counter(reasons[i].counter) - reason) TH_LOG("%s", reasons[i].class);
+		EXPECT_EQ(0, huge_pages(fd, i * LEAF_PAGES));
+		/* It stays so, and all the rest of it can be had. */
+		pages_fill(map + i * LEAF_BYTES, TAG, i * LEAF_PAGES, LEAF_PAGES, 1);
+		EXPECT_EQ(0, huge_pages(fd, i * LEAF_PAGES));
+		EXPECT_VERIFY_OK();
+	}
+	EXPECT_EQ(nr, counter("thp_fault_fallback") - fallbacks);
+	EXPECT_EQ(allocs, counter("thp_fault_alloc"));
+	/* As long as they are there: what is huge needs none of these. */
+	EXPECT_TRUE(store_page(map, nr * LEAF_PAGES, 1));
+	EXPECT_EQ(LEAF_PAGES, huge_pages(fd, nr * LEAF_PAGES));
+	EXPECT_EQ(1, counter("thp_fault_alloc") - allocs);
+	ASSERT_EQ(0, inject("all", ALWAYS));
+	pages_fill(map + nr * LEAF_BYTES, TAG, nr * LEAF_PAGES, LEAF_PAGES, 1);
+	inject_off();
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, pages, 1));
+	EXPECT_EQ(sigbus, counter("fault_sigbus"));
+	munmap(map, pages * PAGE);
+	close(fd);
+	for (node = 0; node < nr_nodes(); node++)
+		EXPECT_EQ(0, pool_resize(node, mb[node]));
+	background_on(before);
+}
+
 TEST_F_TIMEOUT(inject, nobody_can_be_chosen, 60)
 {
 	uint64_t kills = counter("oom_kill");
@@ -1193,6 +1284,23 @@ static int look_at_copy(void *arg)
 	return 0;
 }
 
+/* Under pressure pages may be on swap again before all are there: EBUSY. */
+static void collapse_once(struct __test_metadata *_metadata, struct ledger *ledger)
+{
+	uint64_t done;
+	int error = object_range(ledger->fd, VMLAB_IOC_COLLAPSE, LEAF_BYTES, LEAF_BYTES, &done);
+
+	/* EINVAL: not one store has worked. */
+	if (error != -EBUSY && error != -EINVAL)
+		judge(_metadata, "COLLAPSE", error, -ENOMEM);
+	EXPECT_EQ(error ? 0 : LEAF_BYTES, done);
+	judge(_metadata, "read of what was collapsed", ledger_read(ledger, LEAF_PAGES + 100),
+	      -ENOMEM);
+	judge(_metadata, "compact", debugfs_write("compact", "all\n"), 0);
+	judge(_metadata, "SPLIT",
+	      object_range(ledger->fd, VMLAB_IOC_SPLIT, LEAF_BYTES, PAGE, NULL), 0);
+}
+
 /* Copies of an object come and change, or do not come; none changes another. */
 static void copies_once(struct __test_metadata *_metadata, struct ledger *ledger)
 {
@@ -1252,6 +1360,11 @@ static void all_once(struct __test_metadata *_metadata, unsigned long mb)
 	if (error)
 		return;
 	judge(_metadata, "mmap", ledger_map(&ledger), -ENOMEM);
+	/* 2 MiB by one store, where there is a chunk. */
+	if (ledger.map) {
+		EXPECT_EQ(0, madvise(ledger.map + LEAF_BYTES, LEAF_BYTES, MADV_HUGEPAGE));
+		judge(_metadata, "store", ledger_store(&ledger, LEAF_PAGES + 100), SIGBUS);
+	}
 	for (i = 0; i < 3; i++) {
 		page = i * LEAF_PAGES + 5;
 		if (ledger.map) {
@@ -1264,6 +1377,7 @@ static void all_once(struct __test_metadata *_metadata, unsigned long mb)
 		judge(_metadata, "POPULATE", object_populate(ledger.fd, page + 4, 3), -ENOMEM);
 	}
 	judge(_metadata, "PAGEOUT", object_pageout(ledger.fd, 0, pages) < 0, 0);
+	collapse_once(_metadata, &ledger);
 	copies_once(_metadata, &ledger);
 	for (i = 0; i < 3; i++) {
 		page = i * LEAF_PAGES + 5;
@@ -1302,6 +1416,7 @@ FIXTURE(sweep)
 	struct bystander *other;
 	uint64_t used;
 	unsigned long mb;
+	char background[BACKGROUND][32];
 };
 
 FIXTURE_VARIANT(sweep)
@@ -1317,6 +1432,7 @@ FIXTURE_SETUP(sweep)
 	fresh_swap();
 	ASSERT_EQ(0, debugfs_write("oom", "sigbus\n"));
 	ASSERT_EQ(0, swap_format(under_pressure() ? spare_disk() : pressure_disk()));
+	background_off(self->background);
 	self->used = used_frames();
 	self->mb = pool_mb(0);
 	self->other = bystander_start(under_pressure() ? pool_sum("total") : 300);
@@ -1331,6 +1447,7 @@ FIXTURE_TEARDOWN(sweep)
 	EXPECT_EQ(self->used, used_frames());
 	EXPECT_EQ(0, swap_field(swap_disk(), "Used"));
 	EXPECT_VERIFY_OK();
+	background_on(self->background);
 	swap_all_off();
 	settle();
 }
@@ -1340,6 +1457,7 @@ FIXTURE_TEARDOWN(sweep)
 FIXTURE_VARIANT_ADD(sweep, frame) { CLASS(frame, 10) };
 /* On both nodes, and again when it is tried again. */
 FIXTURE_VARIANT_ADD(sweep, frames) { .class = "frame", .times = 6, .least = 10 };
+FIXTURE_VARIANT_ADD(sweep, huge) { CLASS(huge, 2) };
 FIXTURE_VARIANT_ADD(sweep, leaf) { CLASS(leaf, 3) };
 FIXTURE_VARIANT_ADD(sweep, table) { CLASS(table, 2) };
 FIXTURE_VARIANT_ADD(sweep, xarray) { CLASS(xarray, 8) };
