@@ -38,11 +38,33 @@ for turn in range(2):
 PYTHON
 }
 
+# A few huge pages by faults, then split, then promoted by COLLAPSE.
+workload_huge() {
+	echo 24 >/sys/kernel/debug/vmlab/node0/pool_mb
+	echo 24 >/sys/kernel/debug/vmlab/node1/pool_mb
+	python3 - <<'PYTHON'
+import fcntl, mmap, os, struct
+fd = os.open("/dev/vmlab", os.O_RDWR)
+huge, pages = 2 << 20, 4
+memory = mmap.mmap(fd, pages * huge)
+memory.madvise(14)  # MADV_HUGEPAGE
+for page in range(pages):
+    memory[page * huge + 5000] = 1 + page
+def act(number):
+    request = 3 << 30 | struct.calcsize("=IIQQQ") << 16 | 0xbd << 8 | number
+    fcntl.ioctl(fd, request, struct.pack("=IIQQQ", struct.calcsize("=IIQQQ"), 0, 0, pages * huge, 0))
+act(0x0b)  # SPLIT
+act(0x0a)  # COLLAPSE
+for page in range(pages):
+    assert memory[page * huge + 5000] == 1 + page, page
+PYTHON
+}
+
 number=0
-# watch SCRIPT PATTERN...: it must print something that matches each pattern.
+# watch WORKLOAD SCRIPT PATTERN...: it must print something that matches each pattern.
 watch() {
-	local script=$1 log=$1.log pid status=0 pattern
-	shift
+	local load=$1 script=$2 log=$2.log pid status=0 pattern
+	shift 2
 	bpftrace "$scripts/$script" >"$log" 2>&1 &
 	pid=$!
 	for _ in {1..300}; do
@@ -50,7 +72,7 @@ watch() {
 		kill -0 $pid 2>/dev/null || break
 		sleep 0.2
 	done
-	workload || status=1
+	"$load" || status=1
 	sleep 2
 	kill -INT $pid 2>/dev/null
 	wait $pid
@@ -70,6 +92,8 @@ watch() {
 }
 
 echo "TAP version 13"
-watch faultlat.bt 'zero' 'swap|retry' '@|[0-9]'
-watch clockhand.bt '[0-9]'
+watch workload faultlat.bt 'zero' 'swap|retry' '@|[0-9]'
+watch workload clockhand.bt '[0-9]'
+watch workload_huge thptrace.bt '@total_huge_faults\[[0-9]+\]: [0-9]' '@total_promotions\[[0-9]+\]: [0-9]' \
+	'@total_splits: [0-9]' '@pages_of_a_promotion'
 echo "1..$number"
