@@ -32,6 +32,7 @@ enum side { SIDE_VMLAB, SIDE_LINUX, NR_SIDES };
 #define ROW_VMLAB_ONLY	0x80	/* Linux has no such thing */
 #define ROW_PARTS	0x100	/* measures and prints several rows by itself */
 #define ROW_DISK	0x200	/* /dev/vda, on which no swap is */
+#define ROW_HUGE	0x400	/* a pool for half a GiB of huge pages, no promotion */
 
 #define MAX_COUNTS	16
 
@@ -108,6 +109,7 @@ struct memory {
 void memory_map(struct memory *memory, enum side side, size_t pages);
 void memory_map_private(struct memory *memory, enum side side, size_t pages);
 void memory_map_shared(struct memory *memory, enum side side, size_t pages);
+void memory_map_huge(struct memory *memory, enum side side, size_t pages, bool private);
 void memory_unmap(struct memory *memory);
 void memory_close(struct memory *memory);
 void memory_fill(struct memory *memory);
@@ -129,13 +131,16 @@ uint64_t vmlab_pool_frames(const char *field);
 void stock_off(void);
 uint64_t stock_fill(void);
 uint64_t zero_thread_ns(void);
+void chunk_stock_fill(unsigned int chunks);
+void promotion_set(bool on);
 void pool_set_mb(unsigned int mb);
 void swap_on(enum side side, const char *disk);
 void swap_off(enum side side, const char *disk);
 
-/* The pool that all rows but those of swap have, and that of theirs. */
+/* The pool that all rows have but those of swap and of huge pages, and that of theirs. */
 #define POOL_MB 256
 #define SWAP_POOL_MB 16
+#define HUGE_POOL_MB 640
 
 struct disk_stat {
 	uint64_t reads, read_pages, writes, write_pages;

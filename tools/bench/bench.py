@@ -90,7 +90,7 @@ def build(kernel):
 def guest(rounds, progress, label, kernel, release, words, icount, module=None, append="", disks=0):
     """Run the program with `words` in one guest, and add what it prints to `rounds`."""
     environment = dict(os.environ, VMLAB_BENCH_LIMIT=f"{OUT}/{release}/limit.ko", VMLAB_KO=module or f"{TOP}/build/{release}/vmlab.ko")
-    command = [f"{TOP}/tools/vm/guest", "--quiet", "--kernel", kernel, "--memory", "1536M", "--module", "pool_mb=256",
+    command = [f"{TOP}/tools/vm/guest", "--quiet", "--kernel", kernel, "--memory", "2048M", "--module", "pool_mb=256",
                "--timeout", "3000"]
     command += ["--icount"] if icount else ["--cpus", "2"]
     command += ["--append", append] if append else []

@@ -160,6 +160,27 @@ uint64_t stock_fill(void)
 	return zeroed;
 }
 
+/* Bounds the stock of whole chunks, and waits until the thread has zeroed as many. */
+void chunk_stock_fill(unsigned int chunks)
+{
+	uint64_t before = ~0ULL, zeroed = 0;
+
+	if (!file_write(TREE "zero_chunks", "%u\n", chunks))
+		die("zero_chunks: %m");
+	while (chunks && zeroed != before) {
+		before = zeroed;
+		nap(200);
+		zeroed = vmlab_counter("thp_zeroed_chunks");
+	}
+}
+
+/* On or off: how many leaves it looks at in a second, 64 being what it is unless told. */
+void promotion_set(bool on)
+{
+	if (!file_write(TREE "promote/scan_leaves", "%u\n", on ? 64 : 0))
+		die("promote/scan_leaves: %m");
+}
+
 /* Time on a CPU of the threads that zero ahead. */
 uint64_t zero_thread_ns(void)
 {

@@ -100,6 +100,8 @@ static void prepare(const struct row *row, enum side side)
 			stock_fill();
 		else
 			stock_off();
+		/* Rows that want whole chunks zeroed ahead fill that stock themselves. */
+		chunk_stock_fill(0);
 	}
 }
 
@@ -136,6 +138,10 @@ static void ram_disks(void)
 
 static void row_setup(const struct row *row)
 {
+	if (row->flags & ROW_HUGE) {
+		promotion_set(false);
+		pool_set_mb(HUGE_POOL_MB);
+	}
 	if (row->flags & ROW_LIMIT)
 		limit_load();
 	if (row->flags & ROW_RAM_SWAP) {
@@ -152,6 +158,10 @@ static void row_setup(const struct row *row)
 
 static void row_teardown(const struct row *row)
 {
+	if (row->flags & ROW_HUGE) {
+		pool_set_mb(POOL_MB);
+		promotion_set(true);
+	}
 	if (row->flags & ROW_RAM_SWAP) {
 		swap_off(SIDE_VMLAB, "/dev/ram0");
 		swap_off(SIDE_LINUX, "/dev/ram1");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Memory to be measured: the same few steps on vmlab's and on Linux's own.  Linux's is always
- * in pages of 4 KiB.  It must never touch a page outside of what its caller measures.
+ * in pages of 4 KiB, unless huge ones are asked for.  It must never touch a page outside of
+ * what its caller measures.
  */
 #define _GNU_SOURCE
 #include "bench.h"
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 #include "vmlab.h"
+
+#define HUGE_BYTES (2 * MIB)
 
 static int vmlab_open(void)
 {
@@ -77,6 +80,33 @@ void memory_map_shared(struct memory *memory, enum side side, size_t pages)
 			die("memfd: %m");
 	}
 	map_fd(memory, MAP_SHARED);
+}
+
+/* Memory that is to have huge pages, in a place for them; Linux's is anonymous. */
+void memory_map_huge(struct memory *memory, enum side side, size_t pages, bool private)
+{
+	size_t bytes = pages * PAGE, head;
+	char *room;
+
+	memory->side = side;
+	memory->pages = pages;
+	memory->fd = -1;
+	if (side == SIDE_VMLAB) {
+		memory->fd = vmlab_open();
+		map_fd(memory, private ? MAP_PRIVATE : MAP_SHARED);
+	} else {
+		room = mmap(NULL, bytes + HUGE_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (room == MAP_FAILED)
+			die("mmap: %m");
+		head = -(uintptr_t)room % HUGE_BYTES;
+		memory->map = room + head;
+		if ((head && munmap(room, head)) ||
+		    munmap(memory->map + bytes, HUGE_BYTES - head))
+			die("munmap: %m");
+	}
+	if ((uintptr_t)memory->map % HUGE_BYTES || madvise(memory->map, bytes, MADV_HUGEPAGE))
+		die("no mapping for huge pages: %m");
 }
 
 /* Keeps the address in @map, to say that there was a mapping. */
