@@ -372,7 +372,7 @@ static void choose_spare(void)
 /* What steps set anew, besides what settle() puts back. */
 static const char * const kept[] = {
 	"swappiness", "zero_chunks", "promote/max_none", "promote/max_shared",
-	"promote/max_swapped", "promote/scan_ms", "promote/scan_leaves",
+	"promote/max_swapped", "promote/scan_ms", "promote/scan_leaves", "promote/cow_huge",
 };
 
 #define NR_KEPT (sizeof(kept) / sizeof(kept[0]))

@@ -210,9 +210,13 @@ static void step_tunables(struct thread *thread)
 		{ "promote/scan_ms", { "10", "100", "1000" } },
 		{ "promote/scan_leaves", { "1", "64", "4096" } },
 		{ "zero_chunks", { "0", "4", "1000" } },
+		{ "promote/cow_huge", { "0", "0", "1" } },
 	};
 	unsigned int which = pick(thread, sizeof(tunables) / sizeof(tunables[0]));
 
+	/* Copies of 2 MiB where 4 KiB were stored to need not fit into the pool. */
+	if (model->unswapped && !strcmp(tunables[which].file, "promote/cow_huge"))
+		return;
 	set(tunables[which].file, tunables[which].values[pick(thread, 3)]);
 }
 
