@@ -41,30 +41,81 @@ bool vmlab_clone_has_leaves(struct vmlab_object *obj, u64 first, u64 last)
 	return xa_find(&obj->leaves, &index, last >> VMLAB_LEAF_SHIFT, XA_PRESENT);
 }
 
-/* Adds an owner to a leaf; false when it is gone by now. */
-static bool vmlab_clone_own(struct vmlab_object *from, struct vmlab_object *to, u64 index)
+/* xa_lock of the original's table held. */
+static void vmlab_clone_own(struct vmlab_object *from, struct vmlab_leaf *leaf)
 {
-	struct vmlab_leaf *leaf;
-
-	/* clone_sem: it can be left or freed meanwhile, but not exchanged. */
-	xa_lock(&from->leaves);
-	leaf = xa_load(&from->leaves, index);
-	if (!leaf || xa_is_value(leaf)) {
-		xa_unlock(&from->leaves);
-		return false;
-	}
 	spin_lock(&leaf->lock);
 	if (leaf->owners++ == 1) {
 		vmlab_events_add(&from->events, &leaf->events);
 		memset(&leaf->events, 0, sizeof(leaf->events));
 	}
 	spin_unlock(&leaf->lock);
-	xa_unlock(&from->leaves);
-	/* The place is reserved: nothing is allocated. */
-	xa_lock(&to->leaves);
-	vmlab_leaf_store(to, leaf);
-	xa_unlock(&to->leaves);
-	return true;
+}
+
+/*
+ * Adds an owner to the leaves of a group, but those that the copy has already.  clone_sem:
+ * they can be left or freed meanwhile, but not exchanged.  How many.
+ */
+static unsigned int vmlab_clone_own_group(struct vmlab_object *from, struct vmlab_object *to,
+					  u64 first, u64 last, struct vmlab_leaf **leaves)
+{
+	XA_STATE(xas, &from->leaves, first);
+	unsigned int nr = 0;
+	void *entry;
+
+	xas_lock(&xas);
+	xas_for_each(&xas, entry, last) {
+		if (xa_is_value(entry) || xa_is_zero(entry))
+			continue;
+		if (xa_load(&to->leaves, xas.xa_index))
+			continue;
+		vmlab_clone_own(from, entry);
+		leaves[nr++] = entry;
+	}
+	xas_unlock(&xas);
+	return nr;
+}
+
+/*
+ * Puts leaves of one group into the copy's table.  A place in the node that all of them are
+ * in is reserved: nothing is allocated.
+ */
+static void vmlab_clone_store_group(struct vmlab_object *to, struct vmlab_leaf **leaves,
+				    unsigned int nr)
+{
+	XA_STATE(xas, &to->leaves, 0);
+	unsigned int i;
+
+	xas_lock(&xas);
+	for (i = 0; i < nr; i++) {
+		xas_set(&xas, leaves[i]->index);
+		xas_store(&xas, leaves[i]);
+		xas_set_mark(&xas, VMLAB_TAG_LEAF);
+		xas_clear_mark(&xas, VMLAB_TAG_ZERO);
+	}
+	WARN_ON_ONCE(xas_error(&xas));
+	xas_unlock(&xas);
+}
+
+/* Shares the leaves from @index on, up to the end of their node in the table; -ENOMEM. */
+static int vmlab_clone_group(struct vmlab_object *from, struct vmlab_object *to, u64 index,
+			     u64 last, unsigned long *shared)
+{
+	struct vmlab_leaf *leaves[XA_CHUNK_SIZE];
+	unsigned int nr;
+	int err;
+
+	/* Before there is an owner more, which a failure would have to take back. */
+	err = vmlab_should_fail(from->vm, VMLAB_INJECT_xarray) ? -ENOMEM :
+	      xa_reserve(&to->leaves, index, GFP_KERNEL_ACCOUNT);
+	if (err)
+		return err;
+	nr = vmlab_clone_own_group(from, to, index, last, leaves);
+	vmlab_clone_store_group(to, leaves, nr);
+	*shared += nr;
+	/* If that one is gone by now. */
+	xa_release(&to->leaves, index);
+	return 0;
 }
 
 /**
@@ -82,30 +133,21 @@ static bool vmlab_clone_own(struct vmlab_object *from, struct vmlab_object *to, 
 int vmlab_clone_leaves(struct vmlab_object *from, struct vmlab_object *to, u64 first,
 		       u64 last)
 {
-	u64 index = first >> VMLAB_LEAF_SHIFT, end = last >> VMLAB_LEAF_SHIFT;
+	u64 index = first >> VMLAB_LEAF_SHIFT, end = last >> VMLAB_LEAF_SHIFT, group;
 	struct vmlab_leaf *leaf;
 	unsigned long shared = 0;
 	int err = 0;
 
 	WRITE_ONCE(from->lineage->cloned, true);
 
-	for (; !err; index++) {
+	for (; !err; index = group + 1) {
 		rcu_read_lock();
 		leaf = vmlab_leaf_next(from, &index, end);
 		rcu_read_unlock();
 		if (!leaf)
 			break;
-		if (xa_load(&to->leaves, index))
-			continue;
-		/* Before there is an owner more, which a failure would have to take back. */
-		err = vmlab_should_fail(from->vm, VMLAB_INJECT_xarray) ? -ENOMEM :
-		      xa_reserve(&to->leaves, index, GFP_KERNEL_ACCOUNT);
-		if (err)
-			break;
-		if (vmlab_clone_own(from, to, index))
-			shared++;
-		else
-			xa_release(&to->leaves, index);
+		group = min_t(u64, index | (XA_CHUNK_SIZE - 1), end);
+		err = vmlab_clone_group(from, to, index, group, &shared);
 		cond_resched();
 	}
 	if (err)

@@ -493,6 +493,9 @@ static bool vmlab_leaf_has_zero(struct vmlab_leaf *leaf)
 {
 	unsigned int i;
 
+	/* Only where a slot is empty. */
+	if (leaf->nr_present + leaf->nr_swapped == VMLAB_LEAF_SLOTS)
+		return false;
 	for (i = 0; i < VMLAB_LEAF_SLOTS; i++)
 		if (leaf->words[i] & VMLAB_SLOT_ZERO)
 			return true;
