@@ -84,15 +84,16 @@ void vmlab_retired_give(struct vm_fault *vmf)
 }
 
 /**
- * vmlab_retire_exit() - wait until no table is on its way any more
+ * vmlab_retire_exit() - forget tables that no fault came by to give to the core
  *
- * Tables that no fault came by to give to the core are lost, on kernels that are built so.
+ * They are lost, on kernels that are built so; everywhere else there are none.
+ *
+ * Context: after vmlab_leaf_exit(), whose rcu_barrier() is for tables on their way, too.
  */
 void vmlab_retire_exit(void)
 {
 	struct vmlab_retired *retired;
 
-	rcu_barrier();
 	while ((retired = vmlab_retired_ready)) {
 		vmlab_retired_ready = retired->next;
 		kfree(retired);
