@@ -322,7 +322,8 @@ static int control(void *arg)
 {
 	double end = now() + *(unsigned int *)arg;
 	double next_pause = now() + PAUSE_SECONDS, next_kill = now() + 1;
-	uint64_t steps = 0, huge = counter("thp_fault_alloc");
+	uint64_t steps = 0, faults = counter("thp_fault_alloc");
+	uint64_t promotions = counter("thp_collapse_alloc");
 	unsigned int i;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -343,7 +344,8 @@ static int control(void *arg)
 	}
 	if (!model->failed)
 		end_all();
-	huge = counter("thp_fault_alloc") - huge;
+	faults = counter("thp_fault_alloc") - faults;
+	promotions = counter("thp_collapse_alloc") - promotions;
 	if (model->failed) {
 		tell_threads();
 		kill_all();
@@ -358,8 +360,10 @@ static int control(void *arg)
 	     kills, restarts);
 	note("%u copies of objects, %u children on their own, up to %u forks deep",
 	     model->roots, model->nr_lives, model->deepest);
-	note("%lu huge pages by faults", (unsigned long)huge);
-	return steps < WORKERS * THREADS || !pauses || !huge;
+	note("%lu huge pages by faults, %lu of small ones", (unsigned long)faults,
+	     (unsigned long)promotions);
+	/* Under pressure a chunk is seldom free when a fault wants one: either will do. */
+	return steps < WORKERS * THREADS || !pauses || !(faults + promotions);
 }
 
 static void choose_spare(void)
