@@ -131,15 +131,28 @@ static void vmlab_pmd_set(struct vm_fault *vmf, unsigned long pfn, bool write)
 	spin_unlock(ptl);
 }
 
-/* leaf->lock held, as until the PMD is set. */
-static bool vmlab_leaf_is_dirty(struct vmlab_leaf *leaf)
-{
-	unsigned int i;
+/* What is true of all pages of a huge leaf. */
+#define VMLAB_ALL_ALONE		0x1	/* the object's alone */
+#define VMLAB_ALL_DIRTY		0x2	/* without a copy on swap */
 
-	for (i = 0; i < VMLAB_LEAF_SLOTS; i++)
-		if (!(vmlab_word_frame(leaf->words[i])->flags & VMLAB_FRAME_DIRTY))
-			return false;
-	return true;
+/* leaf->lock held, as until the PMD is set.  The frames of a huge leaf are those of its chunk. */
+static unsigned int vmlab_leaf_all(struct vmlab_leaf *leaf)
+{
+	struct vmlab_frame *frame = vmlab_word_frame(leaf->words[0]);
+	struct vmlab_frame *end = frame + VMLAB_CHUNK_FRAMES;
+	unsigned int refs = 0, all = 0;
+	u8 flags = VMLAB_FRAME_DIRTY;
+
+	for (; frame < end; frame++) {
+		refs |= atomic_read(&frame->refs);
+		flags &= frame->flags;
+	}
+	/* None has less than one. */
+	if (leaf->owners == 1 && refs == 1)
+		all |= VMLAB_ALL_ALONE;
+	if (flags)
+		all |= VMLAB_ALL_DIRTY;
+	return all;
 }
 
 static void vmlab_leaf_dirty(struct vmlab_leaf *leaf)
@@ -153,18 +166,20 @@ static void vmlab_leaf_dirty(struct vmlab_leaf *leaf)
 /* leaf->lock held.  Maps a huge leaf, if what the fault wants can be had by that. */
 static bool vmlab_huge_map_locked(struct vm_fault *vmf, struct vmlab_leaf *leaf, bool write)
 {
-	bool alone;
+	unsigned int all;
 
 	if (!leaf->huge || leaf->nr_locked || leaf->frozen)
 		return false;
-	alone = (vmf->vma->vm_flags & VM_WRITE) && vmlab_leaf_is_alone(leaf);
+	all = vmf->vma->vm_flags & VM_WRITE ? vmlab_leaf_all(leaf) : 0;
 	/* A copy of one page, as 4 KiB. */
-	if (write && !alone)
+	if (write && !(all & VMLAB_ALL_ALONE))
 		return false;
-	if (write)
+	if (write && !(all & VMLAB_ALL_DIRTY)) {
 		vmlab_leaf_dirty(leaf);
+		all |= VMLAB_ALL_DIRTY;
+	}
 	vmlab_pmd_set(vmf, vmlab_word_frame(leaf->words[0])->pfn,
-		      write || (alone && vmlab_leaf_is_dirty(leaf)));
+		      all == (VMLAB_ALL_ALONE | VMLAB_ALL_DIRTY));
 	leaf->events.faults++;
 	return true;
 }
