@@ -57,7 +57,8 @@ static void vmlab_clone_own(struct vmlab_object *from, struct vmlab_leaf *leaf)
  * they can be left or freed meanwhile, but not exchanged.  How many.
  */
 static unsigned int vmlab_clone_own_group(struct vmlab_object *from, struct vmlab_object *to,
-					  u64 first, u64 last, struct vmlab_leaf **leaves)
+					  u64 first, u64 last, bool fresh,
+					  struct vmlab_leaf **leaves)
 {
 	XA_STATE(xas, &from->leaves, first);
 	unsigned int nr = 0;
@@ -67,7 +68,7 @@ static unsigned int vmlab_clone_own_group(struct vmlab_object *from, struct vmla
 	xas_for_each(&xas, entry, last) {
 		if (xa_is_value(entry) || xa_is_zero(entry))
 			continue;
-		if (xa_load(&to->leaves, xas.xa_index))
+		if (!fresh && xa_load(&to->leaves, xas.xa_index))
 			continue;
 		vmlab_clone_own(from, entry);
 		leaves[nr++] = entry;
@@ -77,8 +78,8 @@ static unsigned int vmlab_clone_own_group(struct vmlab_object *from, struct vmla
 }
 
 /*
- * Puts leaves of one group into the copy's table.  A place in the node that all of them are
- * in is reserved: nothing is allocated.
+ * Puts leaves of one group into the copy's table.  The last place of the group is reserved,
+ * so the node is there that all of them are in: nothing is allocated.
  */
 static void vmlab_clone_store_group(struct vmlab_object *to, struct vmlab_leaf **leaves,
 				    unsigned int nr)
@@ -88,10 +89,13 @@ static void vmlab_clone_store_group(struct vmlab_object *to, struct vmlab_leaf *
 
 	xas_lock(&xas);
 	for (i = 0; i < nr; i++) {
-		xas_set(&xas, leaves[i]->index);
+		/* The next place is found without another walk from the top. */
+		if (i && leaves[i]->index == leaves[i - 1]->index + 1)
+			xas_next(&xas);
+		else
+			xas_set(&xas, leaves[i]->index);
 		xas_store(&xas, leaves[i]);
 		xas_set_mark(&xas, VMLAB_TAG_LEAF);
-		xas_clear_mark(&xas, VMLAB_TAG_ZERO);
 	}
 	WARN_ON_ONCE(xas_error(&xas));
 	xas_unlock(&xas);
@@ -99,22 +103,25 @@ static void vmlab_clone_store_group(struct vmlab_object *to, struct vmlab_leaf *
 
 /* Shares the leaves from @index on, up to the end of their node in the table; -ENOMEM. */
 static int vmlab_clone_group(struct vmlab_object *from, struct vmlab_object *to, u64 index,
-			     u64 last, unsigned long *shared)
+			     u64 last, bool fresh, unsigned long *shared)
 {
 	struct vmlab_leaf *leaves[XA_CHUNK_SIZE];
 	unsigned int nr;
 	int err;
 
-	/* Before there is an owner more, which a failure would have to take back. */
+	/*
+	 * Before there is an owner more, which a failure would have to take back.  The last
+	 * place: the table may have the first one without a node.
+	 */
 	err = vmlab_should_fail(from->vm, VMLAB_INJECT_xarray) ? -ENOMEM :
-	      xa_reserve(&to->leaves, index, GFP_KERNEL_ACCOUNT);
+	      xa_reserve(&to->leaves, last, GFP_KERNEL_ACCOUNT);
 	if (err)
 		return err;
-	nr = vmlab_clone_own_group(from, to, index, last, leaves);
+	nr = vmlab_clone_own_group(from, to, index, last, fresh, leaves);
 	vmlab_clone_store_group(to, leaves, nr);
 	*shared += nr;
-	/* If that one is gone by now. */
-	xa_release(&to->leaves, index);
+	/* If there is no leaf in that place. */
+	xa_release(&to->leaves, last);
 	return 0;
 }
 
@@ -135,6 +142,8 @@ int vmlab_clone_leaves(struct vmlab_object *from, struct vmlab_object *to, u64 f
 {
 	u64 index = first >> VMLAB_LEAF_SHIFT, end = last >> VMLAB_LEAF_SHIFT, group;
 	struct vmlab_leaf *leaf;
+	/* A copy that has nothing yet gets nothing but by this: clone_sem is held. */
+	bool fresh = xa_empty(&to->leaves);
 	unsigned long shared = 0;
 	int err = 0;
 
@@ -147,7 +156,7 @@ int vmlab_clone_leaves(struct vmlab_object *from, struct vmlab_object *to, u64 f
 		if (!leaf)
 			break;
 		group = min_t(u64, index | (XA_CHUNK_SIZE - 1), end);
-		err = vmlab_clone_group(from, to, index, group, &shared);
+		err = vmlab_clone_group(from, to, index, group, fresh, &shared);
 		cond_resched();
 	}
 	if (err)

@@ -204,8 +204,8 @@ static void vmlab_vma_visit(struct vm_area_struct *vma, u64 first, u64 last,
 		if (!pmd)
 			continue;
 		/* One may just become the other. */
-		while (!vmlab_visit_table(vma, pmd, addr, next, visitor) &&
-		       !vmlab_visit_huge(vma, pmd, addr, visitor) &&
+		while (!vmlab_visit_huge(vma, pmd, addr, visitor) &&
+		       !vmlab_visit_table(vma, pmd, addr, next, visitor) &&
 		       pmd_present(READ_ONCE(*pmd)))
 			cpu_relax();
 		cond_resched();
