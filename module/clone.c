@@ -79,7 +79,8 @@ static unsigned int vmlab_clone_own_group(struct vmlab_object *from, struct vmla
 
 /*
  * Puts leaves of one group into the copy's table.  The last place of the group is reserved,
- * so the node is there that all of them are in: nothing is allocated.
+ * so the node is there that all of them are in, but where it was given up just now: then its
+ * memory is waited for, as nothing can be taken back any more.
  */
 static void vmlab_clone_store_group(struct vmlab_object *to, struct vmlab_leaf **leaves,
 				    unsigned int nr)
@@ -95,10 +96,17 @@ static void vmlab_clone_store_group(struct vmlab_object *to, struct vmlab_leaf *
 		else
 			xas_set(&xas, leaves[i]->index);
 		xas_store(&xas, leaves[i]);
+		while (unlikely(xas_error(&xas))) {
+			xas_unlock(&xas);
+			xas_nomem(&xas, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+			xas_lock(&xas);
+			xas_store(&xas, leaves[i]);
+		}
 		xas_set_mark(&xas, VMLAB_TAG_LEAF);
 	}
-	WARN_ON_ONCE(xas_error(&xas));
 	xas_unlock(&xas);
+	/* Without an error it frees what was not needed. */
+	xas_nomem(&xas, GFP_KERNEL);
 }
 
 /* Shares the leaves from @index on, up to the end of their node in the table; -ENOMEM. */

@@ -78,7 +78,8 @@ static void vmlab_leaf_count(struct vmlab_leaf *leaf, struct vmlab_leaf_census *
 
 /* leaf->lock held.  May this become a huge page?  Says on which node. */
 static int vmlab_collapse_judge(struct vmlab *vm, struct vmlab_leaf *leaf,
-				const struct vmlab_collapse_rules *rules, int *nid)
+				const struct vmlab_collapse_rules *rules, int *nid,
+				bool *swapped)
 {
 	struct vmlab_leaf_census census;
 
@@ -96,12 +97,14 @@ static int vmlab_collapse_judge(struct vmlab *vm, struct vmlab_leaf *leaf,
 	if (census.none > rules->max_none || census.shared > rules->max_shared ||
 	    census.swapped > rules->max_swapped)
 		return -EAGAIN;
+	*swapped = census.swapped;
 	*nid = census.nid == NUMA_NO_NODE ? vmlab_numa_node(vm) : census.nid;
 	return rules->nid != NUMA_NO_NODE && rules->nid != *nid ? -EAGAIN : 0;
 }
 
 static int vmlab_collapse_look(struct vmlab_object *obj, u64 index,
-			       const struct vmlab_collapse_rules *rules, int *nid)
+			       const struct vmlab_collapse_rules *rules, int *nid,
+			       bool *swapped)
 {
 	struct vmlab_leaf *leaf;
 	int err = -EINVAL;
@@ -111,14 +114,20 @@ static int vmlab_collapse_look(struct vmlab_object *obj, u64 index,
 	if (leaf) {
 		spin_lock(&leaf->lock);
 		if (!leaf->dead && vmlab_leaf_is_of(obj, leaf))
-			err = vmlab_collapse_judge(obj->vm, leaf, rules, nid);
+			err = vmlab_collapse_judge(obj->vm, leaf, rules, nid, swapped);
 		spin_unlock(&leaf->lock);
 	}
 	rcu_read_unlock();
 	return err;
 }
 
-/* Reads what is on swap; what is evicted again meanwhile ends the attempt later. */
+/* Pages after which who wants the world to stand still need not wait for the others. */
+#define VMLAB_COLLAPSE_BREATH	16
+
+/*
+ * Reads what is on swap; what is evicted again meanwhile ends the attempt later.  No slot is
+ * locked and no chunk taken yet.
+ */
 static int vmlab_collapse_read(struct vmlab_object *obj, u64 index)
 {
 	u64 pgoff = index << VMLAB_LEAF_SHIFT, end = pgoff + VMLAB_LEAF_SLOTS;
@@ -133,7 +142,11 @@ static int vmlab_collapse_read(struct vmlab_object *obj, u64 index)
 			return err;
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		cond_resched();
+		if (!(pgoff % VMLAB_COLLAPSE_BREATH)) {
+			percpu_up_read(&obj->vm->activity);
+			cond_resched();
+			percpu_down_read(&obj->vm->activity);
+		}
 	}
 	return 0;
 }
@@ -161,7 +174,13 @@ static int vmlab_collapse_begin(struct vmlab_leaf *leaf, struct vmlab_collapse *
 	return vmlab_lineage_charge(leaf->lineage, c->extra) ? 0 : -ENOSPC;
 }
 
-static void vmlab_collapse_unmap(struct vmlab_leaf *leaf)
+/**
+ * vmlab_leaf_unmap() - unmap all of a leaf, everywhere, and flush
+ * @leaf: frozen
+ *
+ * Context: may sleep; takes i_mmap_rwsem for read.
+ */
+void vmlab_leaf_unmap(struct vmlab_leaf *leaf)
 {
 	DECLARE_BITMAP(all, VMLAB_LEAF_SLOTS);
 	struct vmlab_tlb tlb;
@@ -239,7 +258,7 @@ static int vmlab_collapse_frozen(struct vmlab_leaf *leaf, struct vmlab_collapse 
 		vmlab_leaf_thaw(leaf);
 		return err;
 	}
-	vmlab_collapse_unmap(leaf);
+	vmlab_leaf_unmap(leaf);
 	vmlab_collapse_copy(leaf, c);
 	vmlab_leaf_exchange(leaf, c->new);
 	vmlab_leaf_thaw(leaf);
@@ -269,7 +288,8 @@ static int vmlab_collapse_take(struct vmlab_object *obj, int nid, struct vmlab_c
  *
  * How it is mapped is another matter: see vmlab_retire_tables().
  *
- * Context: sleeps; no slot locked; vm->activity held for read.
+ * Context: sleeps; no slot locked; vm->activity held for read, and let go for a moment now and
+ * then while pages are read from swap.
  * Return: 0; -EEXIST: it is one already; -EINVAL: there is no page; -EBUSY: pinned, or in a
  * leaf of several objects; -EAGAIN: @rules, or others were at work on it; -ENOSPC: no free
  * chunk, or the limit; -ENOMEM; -EIO; -EINTR on a fatal signal.
@@ -278,10 +298,11 @@ int vmlab_collapse(struct vmlab_object *obj, u64 index, const struct vmlab_colla
 {
 	struct vmlab_collapse *c;
 	struct vmlab_leaf *leaf;
+	bool swapped = false;
 	int nid, err;
 
-	err = vmlab_collapse_look(obj, index, rules, &nid);
-	if (!err)
+	err = vmlab_collapse_look(obj, index, rules, &nid, &swapped);
+	if (!err && swapped)
 		err = vmlab_collapse_read(obj, index);
 	if (err)
 		return err;
@@ -374,7 +395,16 @@ int vmlab_range_collapse(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 	return 0;
 }
 
-static int vmlab_split_leaf(struct vmlab_object *obj, u64 index)
+/**
+ * vmlab_leaf_make_small() - make small pages of a huge one
+ * @obj: the object
+ * @index: which 2 MiB
+ * @reserved: also if it is a reserved one
+ *
+ * Context: sleeps; no slot locked; vm->activity held for read.
+ * Return: 0, also when it is none; -EBUSY: it is reserved; -EINTR on a fatal signal.
+ */
+int vmlab_leaf_make_small(struct vmlab_object *obj, u64 index, bool reserved)
 {
 	struct vmlab_leaf *leaf;
 	int err;
@@ -382,10 +412,10 @@ static int vmlab_split_leaf(struct vmlab_object *obj, u64 index)
 	err = vmlab_leaf_freeze(obj, index << VMLAB_LEAF_SHIFT, VMLAB_FREEZE_ANY, true, &leaf);
 	if (err || !leaf)
 		return err;
-	if (leaf->huge && vmlab_word_is_reserved(leaf->words[0])) {
+	if (leaf->huge && !reserved && vmlab_word_is_reserved(leaf->words[0])) {
 		err = -EBUSY;
 	} else if (leaf->huge) {
-		vmlab_collapse_unmap(leaf);
+		vmlab_leaf_unmap(leaf);
 		spin_lock(&leaf->lock);
 		vmlab_leaf_split(leaf);
 		spin_unlock(&leaf->lock);
@@ -418,8 +448,10 @@ int vmlab_range_split(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 		if (!leaf)
 			break;
 		percpu_down_read(&obj->vm->activity);
-		err = vmlab_split_leaf(obj, index);
+		err = vmlab_leaf_make_small(obj, index, false);
 		percpu_up_read(&obj->vm->activity);
+		if (!err && fatal_signal_pending(current))
+			err = -EINTR;
 		cond_resched();
 	}
 	if (!err)

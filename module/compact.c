@@ -6,7 +6,12 @@
  * one chunk at a time.  It must never take a frame that somebody might need: what is moved
  * goes to free frames of other chunks that are in use already.
  */
+#include <linux/sched/signal.h>
+
 #include "vmlab.h"
+
+/* Chunks that are looked at for one: a lock is held meanwhile. */
+#define VMLAB_COMPACT_LOOKS	4096
 
 /*
  * The chunk with the least in it, if the others have room for that.  pool->lock held.  Chunks
@@ -14,10 +19,13 @@
  */
 static struct vmlab_chunk *vmlab_compact_choose(struct vmlab_pool *pool, unsigned int least)
 {
+	unsigned int looks = VMLAB_COMPACT_LOOKS;
 	struct vmlab_chunk *chunk, *best = NULL;
 	unsigned long room = 0;
 
 	list_for_each_entry(chunk, &pool->partial, link) {
+		if (!looks--)
+			break;
 		room += chunk->nr_free;
 		if (chunk->order == VMLAB_CHUNK_ORDER && chunk->nr_free >= least &&
 		    (!best || chunk->nr_free > best->nr_free))
@@ -35,10 +43,9 @@ static struct vmlab_chunk *vmlab_compact_take(struct vmlab_pool *pool, unsigned 
 
 	spin_lock(&pool->lock);
 	chunk = vmlab_compact_choose(pool, least);
-	spin_unlock(&pool->lock);
-	/* It cannot go meanwhile: vm->resize_mutex. */
 	if (chunk)
-		vmlab_pool_unlink_chunk(pool, chunk);
+		vmlab_pool_unlink_locked(pool, chunk);
+	spin_unlock(&pool->lock);
 	return chunk;
 }
 
@@ -83,6 +90,8 @@ unsigned int vmlab_compact(struct vmlab_pool *pool, unsigned int wanted, unsigne
 		if (!chunk || !vmlab_compact_one(pool, chunk))
 			break;
 		made++;
+		if (fatal_signal_pending(current))
+			break;
 		cond_resched();
 	}
 	mutex_unlock(&pool->vm->resize_mutex);

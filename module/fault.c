@@ -278,6 +278,26 @@ static void vmlab_fault_map_nothing(pmd_t *pmd, void *arg)
 	f->kind = VMLAB_FAULT_HOLE;
 }
 
+/*
+ * A store, and loads keep mapping the 2 MiB by a PMD that it cannot use: as it is going to
+ * split them anyway, it does so now.
+ */
+static vm_fault_t vmlab_fault_store_huge(struct vmlab_fault *f)
+{
+	vm_fault_t ret;
+
+	if (vmlab_huge_store(f->vmf, f->obj, &f->node)) {
+		f->kind = VMLAB_FAULT_HUGE;
+		return VM_FAULT_NOPAGE;
+	}
+	ret = vmlab_fault_unshare(f);
+	if (ret != VMLAB_FAULT_AGAIN)
+		return ret;
+	if (vmlab_leaf_make_small(f->obj, f->pgoff >> VMLAB_LEAF_SHIFT, true))
+		return vmlab_fault_error(f);
+	return VMLAB_FAULT_AGAIN;
+}
+
 /* A load from a hole in 2 MiB that have no leaf yet: costs no memory of the pool. */
 static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 {
@@ -897,7 +917,10 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 		goto out;
 	}
 	for (;;) {
-		ret = vmlab_fault_prepare_tables(&f);
+		if (unlikely(f.write && vmlab_pmd_is_huge(READ_ONCE(*vmf->pmd))))
+			ret = vmlab_fault_store_huge(&f);
+		else
+			ret = vmlab_fault_prepare_tables(&f);
 		if (!ret)
 			ret = vmlab_fault_once(&f);
 		if (ret != VMLAB_FAULT_AGAIN)

@@ -125,7 +125,9 @@ static void vmlab_pmd_set(struct vm_fault *vmf, unsigned long pfn, bool write)
 	struct mm_struct *mm = vmf->vma->vm_mm;
 	spinlock_t *ptl = pmd_lock(mm, vmf->pmd);
 
-	if (pmd_none(*vmf->pmd))
+	/* A read-only one that a load has set just now becomes writable where it stands. */
+	if (pmd_none(*vmf->pmd) ||
+	    (write && vmlab_pmd_is_huge(*vmf->pmd) && pmd_pfn(*vmf->pmd) == pfn))
 		set_pmd_at(mm, vmf->address & PMD_MASK, vmf->pmd,
 			   vmlab_pmd(vmf->vma, pfn, write));
 	spin_unlock(ptl);
@@ -335,8 +337,8 @@ static int vmlab_huge_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf,
  * @reserve: it is to stay: see reserve.c
  *
  * Context: may sleep, not for frames; no slot locked; vm->activity held for read.
- * Return: 0; -EEXIST: there is a leaf by now, or a mark of the zero page; -ENOSPC: no chunk,
- * or the limit; -ENOMEM.  All but 0 are counted, by reason.
+ * Return: 0; -EEXIST: there is a leaf by now, or a mark of the zero page; -ENOSPC: no chunk;
+ * -ENOMEM: the limit, or the machine's memory.  All but 0 are counted, by reason.
  */
 int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid, bool reserve)
 {
@@ -347,7 +349,7 @@ int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid, bool reserve
 
 	if (!vmlab_lineage_charge(lineage, VMLAB_CHUNK_FRAMES)) {
 		vmlab_count(obj->vm, thp_fallback_limit, 1);
-		return err;
+		return -ENOMEM;
 	}
 	chunk = vmlab_huge_take_chunk(obj->vm, nid);
 	if (!chunk)
@@ -365,6 +367,20 @@ put_chunk:
 uncharge:
 	vmlab_lineage_uncharge(lineage, VMLAB_CHUNK_FRAMES);
 	return err;
+}
+
+/**
+ * vmlab_huge_store() - answer a store to 2 MiB that are mapped read-only by one PMD
+ * @vmf: the fault; the core has dropped that PMD, but loads may have set it again
+ * @obj: the object
+ * @node: out: where the page is
+ *
+ * Context: as vmlab_huge_fault().
+ * Return: false: not all of it is the object's alone.
+ */
+bool vmlab_huge_store(struct vm_fault *vmf, struct vmlab_object *obj, int *node)
+{
+	return vmlab_huge_map(vmf, obj, true, node) == VMLAB_HUGE_MAPPED;
 }
 
 /*

@@ -91,8 +91,11 @@ struct vmlab_leaf *vmlab_leaf_lookup(struct vmlab_object *obj, u64 pgoff)
 	/* As xa_load(), which each fault would pay for taking RCU once more. */
 	do {
 		entry = xas_load(&xas);
+		/* A place that is only reserved is not to be looked at again. */
+		if (xa_is_zero(entry))
+			return NULL;
 	} while (xas_retry(&xas, entry));
-	return xa_is_value(entry) || xa_is_zero(entry) ? NULL : entry;
+	return xa_is_value(entry) ? NULL : entry;
 }
 
 /**

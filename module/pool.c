@@ -489,6 +489,9 @@ void vmlab_frame_free(struct vmlab_frame *frame)
 	struct vmlab_pcp *pcp = get_cpu_ptr(pool->pcp);
 
 	WRITE_ONCE(frame->zeroed, 0);
+	/* Whoever gets it next has been promised nothing. */
+	if (unlikely(READ_ONCE(frame->chunk->reserved)))
+		WRITE_ONCE(frame->chunk->reserved, false);
 	if (pcp->nr >= 2 * pool->pcp_batch) {
 		unsigned int keep = pool->pcp_batch;
 
@@ -657,6 +660,21 @@ void vmlab_frame_free_direct(struct vmlab_frame *frame)
 }
 
 /**
+ * vmlab_pool_unlink_locked() - vmlab_pool_unlink_chunk() for who holds pool->lock
+ * @pool: its pool
+ * @chunk: the chunk
+ */
+void vmlab_pool_unlink_locked(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
+{
+	chunk->offline = true;
+	list_del_init(&chunk->link);
+	vmlab_pool_count_free(pool, -(long)chunk->nr_free);
+	if (vmlab_chunk_is_whole(chunk))
+		vmlab_pool_count_whole(pool, chunk, -1);
+	chunk->zeroed = false;
+}
+
+/**
  * vmlab_pool_unlink_chunk() - hand no frame of a chunk out any more
  * @pool: its pool
  * @chunk: the chunk; offline from now on
@@ -666,12 +684,7 @@ void vmlab_frame_free_direct(struct vmlab_frame *frame)
 void vmlab_pool_unlink_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 {
 	spin_lock(&pool->lock);
-	chunk->offline = true;
-	list_del_init(&chunk->link);
-	vmlab_pool_count_free(pool, -(long)chunk->nr_free);
-	if (vmlab_chunk_is_whole(chunk))
-		vmlab_pool_count_whole(pool, chunk, -1);
-	chunk->zeroed = false;
+	vmlab_pool_unlink_locked(pool, chunk);
 	spin_unlock(&pool->lock);
 }
 

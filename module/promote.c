@@ -8,6 +8,7 @@
  */
 #include <linux/freezer.h>
 #include <linux/kthread.h>
+#include <linux/mmu_notifier.h>
 #include <linux/sched.h>
 
 #include "vmlab.h"
@@ -19,6 +20,9 @@ static bool vmlab_promote_may(struct vm_area_struct *vma, unsigned long addr, vo
 {
 	enum vmlab_huge_setting setting = *(enum vmlab_huge_setting *)arg;
 
+	/* Where a secondary MMU looks on they are mapped by 4 KiB: see vmlab_huge_fault(). */
+	if (mm_has_notifiers(vma->vm_mm))
+		return false;
 	if (setting == VMLAB_HUGE_ALWAYS)
 		return !(vma->vm_flags & VM_NOHUGEPAGE);
 	return vma->vm_flags & VM_HUGEPAGE;
@@ -113,6 +117,7 @@ static int vmlab_promote_thread(void *arg)
 	set_user_nice(current, MAX_NICE);
 	set_freezable();
 	while (!kthread_should_stop()) {
+		try_to_freeze();
 		wait_event_freezable(pool->promote_wait,
 				     kthread_should_stop() ||
 				     READ_ONCE(vm->huge) != VMLAB_HUGE_NEVER);

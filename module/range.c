@@ -529,20 +529,6 @@ void vmlab_range_forget(struct vmlab_object *obj, u64 first, u64 nr)
 }
 
 /**
- * vmlab_range_unreserve() - free 2 MiB that were reserved
- * @obj: the object
- * @index: which 2 MiB
- *
- * Context: sleeps; vm->activity held for read.
- */
-void vmlab_range_unreserve(struct vmlab_object *obj, u64 index)
-{
-	u64 pinned = 0;
-
-	vmlab_discard_own(obj, index, 0, VMLAB_LEAF_SLOTS - 1, true, &pinned);
-}
-
-/**
  * vmlab_range_clear() - free all that an object has, at its end
  * @obj: the object; nobody maps it, nothing is pinned
  *

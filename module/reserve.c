@@ -35,9 +35,16 @@ static bool vmlab_reserve_compact(struct vmlab *vm)
 {
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
-		if (vm->pools[nid] && vmlab_compact(vm->pools[nid], 1, 1))
+	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+		struct vmlab_pool *pool = vm->pools[nid];
+
+		/* It makes whole chunks, not free frames. */
+		if (!pool || READ_ONCE(pool->nr_whole) ||
+		    vmlab_pool_free_frames(pool) < vmlab_high_watermark(pool) + VMLAB_CHUNK_FRAMES)
+			continue;
+		if (vmlab_compact(pool, 1, 1))
 			return true;
+	}
 	return false;
 }
 
@@ -98,7 +105,7 @@ static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
 		percpu_up_read(&obj->vm->activity);
 		vmlab_range_forget(obj, pgoff, VMLAB_LEAF_SLOTS);
 		err = vmlab_reserve_chunk(obj, index);
-		if (fatal_signal_pending(current))
+		if (err == -ENOSPC && fatal_signal_pending(current))
 			return -EINTR;
 	} while (err == -ENOSPC && vmlab_reserve_make_room(obj->vm, &reclaims));
 	switch (err) {
@@ -125,6 +132,60 @@ static unsigned long vmlab_nr_chunks(struct vmlab *vm)
 	return nr;
 }
 
+static bool vmlab_chunk_is_zero(struct vmlab_chunk *chunk)
+{
+	unsigned int i;
+
+	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++) {
+		if (memchr_inv(vmlab_frame_addr(&chunk->frames[i]), 0, PAGE_SIZE))
+			return false;
+		cond_resched();
+	}
+	return true;
+}
+
+/* The promise is taken back. */
+static void vmlab_unreserve(struct vmlab_object *obj, u64 index)
+{
+	struct vmlab_leaf *leaf;
+
+	rcu_read_lock();
+	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
+	if (leaf) {
+		spin_lock(&leaf->lock);
+		if (!leaf->dead && leaf->huge)
+			WRITE_ONCE(vmlab_word_frame(leaf->words[0])->chunk->reserved, false);
+		spin_unlock(&leaf->lock);
+	}
+	rcu_read_unlock();
+}
+
+/* What others have stored there meanwhile stays, as any huge page. */
+static void vmlab_reserve_undo_one(struct vmlab_object *obj, u64 index)
+{
+	struct vmlab_leaf *leaf;
+	bool drop = false;
+
+	vmlab_unreserve(obj, index);
+	if (vmlab_leaf_freeze(obj, index << VMLAB_LEAF_SHIFT, VMLAB_FREEZE_OWN, true, &leaf) ||
+	    !leaf)
+		return;
+	if (leaf->huge) {
+		vmlab_leaf_unmap(leaf);
+		drop = vmlab_chunk_is_zero(vmlab_word_frame(leaf->words[0])->chunk);
+		spin_lock(&leaf->lock);
+		drop = drop && vmlab_leaf_is_alone(leaf) && !leaf->nr_pinned;
+		leaf->huge = !drop;
+		spin_unlock(&leaf->lock);
+	}
+	/* A frozen leaf is one of which all slots are locked. */
+	if (drop)
+		vmlab_chunk_drop(leaf);
+	vmlab_leaf_thaw(leaf);
+	if (drop)
+		vmlab_leaf_reap(obj, index);
+}
+
 static void vmlab_reserve_undo(struct vmlab_object *obj, u64 index, const unsigned long *made,
 			       unsigned long nr)
 {
@@ -132,7 +193,7 @@ static void vmlab_reserve_undo(struct vmlab_object *obj, u64 index, const unsign
 
 	for_each_set_bit(i, made, nr) {
 		percpu_down_read(&obj->vm->activity);
-		vmlab_range_unreserve(obj, index + i);
+		vmlab_reserve_undo_one(obj, index + i);
 		percpu_up_read(&obj->vm->activity);
 		cond_resched();
 	}
@@ -168,6 +229,8 @@ int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 		err = vmlab_reserve_one(obj, index + i);
 		if (err > 0)
 			__set_bit(i, made);
+		if (err >= 0 && fatal_signal_pending(current))
+			err = -EINTR;
 		cond_resched();
 	}
 	if (err < 0)

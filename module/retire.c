@@ -16,6 +16,7 @@
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
 #include <linux/mmap_lock.h>
+#include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
 #include <linux/rcupdate.h>
@@ -221,7 +222,8 @@ static bool vmlab_retire_collect(struct vm_area_struct *vma, unsigned long addr,
 	struct vmlab_retire *r = arg;
 	pmd_t *pmd = vmlab_walk_pmd(vma->vm_mm, addr);
 
-	if (pmd && vmlab_pmd_is_table(READ_ONCE(*pmd)) && mmget_not_zero(vma->vm_mm)) {
+	if (pmd && vmlab_pmd_is_table(READ_ONCE(*pmd)) && !mm_has_notifiers(vma->vm_mm) &&
+	    mmget_not_zero(vma->vm_mm)) {
 		r->mms[r->nr] = vma->vm_mm;
 		r->addrs[r->nr++] = addr;
 	}

@@ -78,7 +78,26 @@ static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long
 		return NULL;
 	*size = PMD_SIZE;
 	pmd = pmd_offset(pud, addr);
+	/*
+	 * Who moves a huge page (move_huge_pmd() in mm/huge_memory.c) or drops it for a store
+	 * (__split_huge_pmd() there) has it nowhere, or still in TLBs, until he lets the lock go.
+	 */
+	if (!pmd_present(READ_ONCE(*pmd)))
+		spin_unlock(pmd_lock(mm, pmd));
 	return pmd_present(READ_ONCE(*pmd)) ? pmd : NULL;
+}
+
+/* The core's own zap passes an empty PMD without such a look: wait here before it. */
+static void vmlab_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long length)
+{
+	unsigned long at, next, size, end = addr + length;
+
+	for (at = addr; at < end; at = next) {
+		vmlab_walk(vma->vm_mm, at, &size);
+		next = (at & ~(size - 1)) + size;
+		cond_resched();
+	}
+	zap_vma_ptes(vma, addr, length);
 }
 
 /**
@@ -370,6 +389,21 @@ static void vmlab_tlb_flush_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 	trace_unmap_flush(tlb->lineage->id, pages, cpus);
 }
 
+/*
+ * Zaps something small, for the flush.  Of a huge page all of it, which its VMA has: on 6.1 a part
+ * would find the PMD that a fault may set again in between, and call it bad, as it has the bit
+ * of device memory (pmd_none_or_trans_huge_or_clear_bad()).
+ */
+static void vmlab_tlb_zap(struct vm_area_struct *vma, unsigned long addr)
+{
+	pmd_t *pmd = vmlab_walk_pmd(vma->vm_mm, addr);
+
+	if (pmd && vmlab_pmd_is_huge(READ_ONCE(*pmd)))
+		zap_vma_ptes(vma, addr & PMD_MASK, PMD_SIZE);
+	else
+		zap_vma_ptes(vma, addr, PAGE_SIZE);
+}
+
 static void vmlab_tlb_flush(struct vmlab_tlb *tlb)
 {
 	unsigned int i;
@@ -377,7 +411,7 @@ static void vmlab_tlb_flush(struct vmlab_tlb *tlb)
 	for (i = 0; i < tlb->nr; i++) {
 		struct vm_area_struct *vma = tlb->mms[i].vma;
 
-		zap_vma_ptes(vma, tlb->mms[i].addr, PAGE_SIZE);
+		vmlab_tlb_zap(vma, tlb->mms[i].addr);
 		dec_tlb_flush_pending(vma->vm_mm);
 		vmlab_tlb_flush_vma(tlb, vma, tlb->mms[i].pages);
 	}
@@ -485,8 +519,8 @@ static unsigned int vmlab_unmap_notify(struct vm_area_struct *vma, u64 first,
 
 		if (from >= to)
 			continue;
-		zap_vma_ptes(vma, vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT),
-			     (to - from) << PAGE_SHIFT);
+		vmlab_zap(vma, vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT),
+			  (to - from) << PAGE_SHIFT);
 		pages += to - from;
 	}
 	return pages;
@@ -617,7 +651,7 @@ static void vmlab_wrprotect_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 
 	/* Secondary MMUs hear only of the core's own changes: unmap instead. */
 	if (mm_has_notifiers(vma->vm_mm)) {
-		zap_vma_ptes(vma, addr, (to - from + 1) << PAGE_SHIFT);
+		vmlab_zap(vma, addr, (to - from + 1) << PAGE_SHIFT);
 		vmlab_tlb_flush_vma(tlb, vma, to - from + 1);
 		return;
 	}
@@ -685,8 +719,8 @@ void vmlab_rmap_unmap_object(struct vmlab_object *obj, u64 first, u64 last)
 		cond_resched();
 		if (vmlab_vma_object(vma) != obj)
 			continue;
-		zap_vma_ptes(vma, vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT),
-			     (to - from + 1) << PAGE_SHIFT);
+		vmlab_zap(vma, vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT),
+			  (to - from + 1) << PAGE_SHIFT);
 		vmlab_tlb_flush_vma(&tlb, vma, to - from + 1);
 	}
 	vmlab_tlb_end(&tlb);
@@ -834,7 +868,7 @@ void vmlab_rmap_unmap_page(struct vmlab_lineage *lineage, struct vmlab_leaf *lea
 		addr = vma->vm_start + ((pgoff - vma->vm_pgoff) << PAGE_SHIFT);
 		if (!vmlab_vma_has_leaf(vma, leaf) || vmlab_page_is_unmapped(vma, addr))
 			continue;
-		zap_vma_ptes(vma, addr, PAGE_SIZE);
+		vmlab_tlb_zap(vma, addr);
 		vmlab_tlb_flush_vma(&tlb, vma, 1);
 	}
 	i_mmap_unlock_read(mapping);

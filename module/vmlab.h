@@ -777,7 +777,6 @@ void vmlab_range_unmapped(struct vmlab_object *obj, u64 first, u64 nr,
 void vmlab_range_forget_zero(struct vmlab_object *obj, u64 first, u64 nr,
 			     struct vm_area_struct *but);
 void vmlab_range_forget(struct vmlab_object *obj, u64 first, u64 nr);
-void vmlab_range_unreserve(struct vmlab_object *obj, u64 index);
 void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot);
 void vmlab_slot_dirty(struct vmlab_slot *slot);
 void vmlab_frame_dirty(struct vmlab *vm, struct vmlab_frame *frame);
@@ -791,6 +790,7 @@ void vmlab_huge_wake(struct vmlab *vm);
 bool vmlab_huge_fits(struct vm_area_struct *vma, unsigned long addr);
 vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool write,
 			    unsigned int flags, int *node);
+bool vmlab_huge_store(struct vm_fault *vmf, struct vmlab_object *obj, int *node);
 int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid, bool reserve);
 void vmlab_chunk_drop(struct vmlab_leaf *leaf);
 void vmlab_chunk_zero(struct vmlab_chunk *chunk);
@@ -814,6 +814,8 @@ struct vmlab_collapse_rules {
 };
 
 int vmlab_collapse(struct vmlab_object *obj, u64 index, const struct vmlab_collapse_rules *rules);
+void vmlab_leaf_unmap(struct vmlab_leaf *leaf);
+int vmlab_leaf_make_small(struct vmlab_object *obj, u64 index, bool reserved);
 int vmlab_range_collapse(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_split(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 
@@ -870,6 +872,7 @@ bool vmlab_pool_trim_stock(struct vmlab_pool *pool, unsigned long keep);
 void vmlab_chunk_free(struct vmlab_chunk *chunk);
 struct vmlab_chunk *vmlab_chunk_alloc(struct vmlab_pool *pool);
 void vmlab_pool_link_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
+void vmlab_pool_unlink_locked(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
 void vmlab_pool_unlink_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
 void vmlab_pool_forget_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
 void vmlab_frame_free_direct(struct vmlab_frame *frame);

@@ -88,6 +88,7 @@ static int vmlab_zero_thread(void *arg)
 	set_user_nice(current, MAX_NICE);
 	set_freezable();
 	while (!kthread_should_stop()) {
+		try_to_freeze();
 		wait_event_freezable(pool->zero_wait,
 				     kthread_should_stop() || vmlab_stock_wanted(pool) ||
 				     vmlab_chunk_stock_wanted(pool));

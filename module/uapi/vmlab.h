@@ -102,7 +102,8 @@ struct vmlab_ioc_info {
  *			never swapped, never moved to make room, freed with the object.
  *			All of the range gets them, or ENOMEM and nothing changed.  The
  *			range is made of whole 2 MiB of the object, else EINVAL, that are
- *			holes or reserved already, else EBUSY.  DISCARD of what is reserved
+ *			holes or reserved already, else EBUSY.  With VMLAB_RANGE_ADDRESS that
+ *			goes for each mapping by itself.  DISCARD of what is reserved
  *			is EBUSY.  Who stores to a copy of it, or to the original while
  *			there is a copy, gets pages of 4 KiB as with any other.
  */
