@@ -33,6 +33,7 @@ enum side { SIDE_VMLAB, SIDE_LINUX, NR_SIDES };
 #define ROW_PARTS	0x100	/* measures and prints several rows by itself */
 #define ROW_DISK	0x200	/* /dev/vda, on which no swap is */
 #define ROW_HUGE	0x400	/* a pool for half a GiB of huge pages, no promotion */
+#define ROW_BIG_POOL	0x800	/* room for 512 MiB */
 
 #define MAX_COUNTS	16
 
@@ -137,10 +138,10 @@ void pool_set_mb(unsigned int mb);
 void swap_on(enum side side, const char *disk);
 void swap_off(enum side side, const char *disk);
 
-/* The pool that all rows have but those of swap and of huge pages, and that of theirs. */
+/* The pool that rows have, those of swap, and those of much memory or of huge pages. */
 #define POOL_MB 256
 #define SWAP_POOL_MB 16
-#define HUGE_POOL_MB 640
+#define BIG_POOL_MB 640
 
 struct disk_stat {
 	uint64_t reads, read_pages, writes, write_pages;

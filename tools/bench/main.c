@@ -138,10 +138,8 @@ static void ram_disks(void)
 
 static void row_setup(const struct row *row)
 {
-	if (row->flags & ROW_HUGE) {
+	if (row->flags & ROW_HUGE)
 		promotion_set(false);
-		pool_set_mb(HUGE_POOL_MB);
-	}
 	if (row->flags & ROW_LIMIT)
 		limit_load();
 	if (row->flags & ROW_RAM_SWAP) {
@@ -154,14 +152,14 @@ static void row_setup(const struct row *row)
 		swap_on(SIDE_VMLAB, "/dev/vda");
 		swap_on(SIDE_LINUX, "/dev/vdb");
 	}
+	if (row->flags & (ROW_BIG_POOL | ROW_HUGE))
+		pool_set_mb(BIG_POOL_MB);
 }
 
 static void row_teardown(const struct row *row)
 {
-	if (row->flags & ROW_HUGE) {
-		pool_set_mb(POOL_MB);
+	if (row->flags & ROW_HUGE)
 		promotion_set(true);
-	}
 	if (row->flags & ROW_RAM_SWAP) {
 		swap_off(SIDE_VMLAB, "/dev/ram0");
 		swap_off(SIDE_LINUX, "/dev/ram1");
@@ -171,6 +169,8 @@ static void row_teardown(const struct row *row)
 		swap_off(SIDE_LINUX, "/dev/vdb");
 		pool_set_mb(POOL_MB);
 	}
+	if (row->flags & (ROW_BIG_POOL | ROW_HUGE))
+		pool_set_mb(POOL_MB);
 }
 
 /* What the command line says. */

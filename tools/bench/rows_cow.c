@@ -13,6 +13,8 @@
 
 /* 128 MiB: what a page and 2 MiB cost does not depend on how many there are. */
 #define PAGES		32768
+/* 512 MiB, to show that it does not, and what of fork() is there in any case. */
+#define PAGES_BIG	131072
 #define LEAF_PAGES	512
 
 /* What the child does with its copy. */
@@ -118,12 +120,13 @@ static void parent_reuses(struct round *round)
 	unmap(&memory);
 }
 
+/* SNAPSHOT and the end of the copy; @arg: so many pages. */
 static void snapshot(struct round *round)
 {
 	struct vmlab_ioc_snapshot snap = { .size = sizeof(snap) };
 	struct memory memory;
 
-	memory_map(&memory, round->side, PAGES);
+	memory_map(&memory, round->side, round->arg);
 	memory_fill(&memory);
 	round_begin(round);
 	if (ioctl(memory.fd, VMLAB_IOC_SNAPSHOT, &snap))
@@ -135,8 +138,11 @@ static void snapshot(struct round *round)
 
 static const struct row rows[] = {
 	{ "fork_exit_128m", "fork", fork_and_exit, ROW_ICOUNT, false, false, PAGES },
+	{ "fork_exit_512m", "fork", fork_and_exit, ROW_ICOUNT | ROW_BIG_POOL, false, false, PAGES_BIG },
 	{ "fork_exit_empty", "fork", fork_and_exit, ROW_ICOUNT, false, false, 1 },
-	{ "snapshot_128m", "copy", snapshot, ROW_ICOUNT | ROW_VMLAB_ONLY },
+	{ "snapshot_128m", "copy", snapshot, ROW_ICOUNT | ROW_VMLAB_ONLY, false, false, PAGES },
+	{ "snapshot_512m", "copy", snapshot, ROW_ICOUNT | ROW_VMLAB_ONLY | ROW_BIG_POOL, false, false,
+	  PAGES_BIG },
 	{ "cow_dense", "page", parent_breaks, ROW_ICOUNT, false, true, 1 },
 	{ "cow_sparse", "page", parent_breaks, ROW_ICOUNT, false, true, LEAF_PAGES },
 	{ "cow_reuse", "page", parent_reuses, ROW_ICOUNT, false, true },
