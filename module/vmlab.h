@@ -59,7 +59,7 @@
  *
  *   mmap_lock or the VMA lock
  *     vm->swap_mutex                swapon, swapoff, verify
- *       vm->resize_mutex            resize, verify
+ *       vm->resize_mutex            resize, compaction, verify
  *         cpu_hotplug_lock          verify; elsewhere by trylock only
  *           vm->activity            percpu-rwsem: read: changes slots, frames or
  *                                   PTEs; write: verify, resize, policy switch.
