@@ -39,6 +39,7 @@ FIXTURE_SETUP(huge)
 		ASSERT_EQ(0, pool_resize(node, POOL_MB));
 	/* The threads look once more, and then not until they are told. */
 	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "3600000\n"));
+	ASSERT_EQ(0, debugfs_write("zero_chunks", "4\n"));
 	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
 	self->fd = object_open();
 	ASSERT_GE(self->fd, 0);
@@ -53,6 +54,7 @@ FIXTURE_TEARDOWN(huge)
 	close(self->fd);
 	EXPECT_EQ(0, debugfs_write("huge", "madvise\n"));
 	EXPECT_EQ(0, debugfs_write("promote/scan_ms", "1000\n"));
+	EXPECT_EQ(0, debugfs_write("zero_chunks", "0\n"));
 	settle();
 }
 
