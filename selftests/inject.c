@@ -994,7 +994,7 @@ TEST_F_TIMEOUT(inject, copies_fail, 120)
 			EXPECT_EQ(0, pages_wrong(map, TAG, 0, SHARED_PAGES, 1));
 			EXPECT_VERIFY_OK();
 		}
-		/* A snapshot needs an object, two numbers and a node for its leaves, and no region. */
+		/* A snapshot needs an object, two numbers, a node for its leaves, and no region. */
 		EXPECT_EQ(!strcmp(names[i], "xarray") ? 4 : strcmp(names[i], "region") ? 3 : 2, n);
 		for (n = 1, mappings = 0; !mappings; n++) {
 			ASSERT_EQ(0, inject(names[i], "nth %d", n));

@@ -138,11 +138,12 @@ static void snapshot(struct round *round)
 
 static const struct row rows[] = {
 	{ "fork_exit_128m", "fork", fork_and_exit, ROW_ICOUNT, false, false, PAGES },
-	{ "fork_exit_512m", "fork", fork_and_exit, ROW_ICOUNT | ROW_BIG_POOL, false, false, PAGES_BIG },
+	{ "fork_exit_512m", "fork", fork_and_exit, ROW_ICOUNT | ROW_BIG_POOL, false, false,
+	  PAGES_BIG },
 	{ "fork_exit_empty", "fork", fork_and_exit, ROW_ICOUNT, false, false, 1 },
 	{ "snapshot_128m", "copy", snapshot, ROW_ICOUNT | ROW_VMLAB_ONLY, false, false, PAGES },
-	{ "snapshot_512m", "copy", snapshot, ROW_ICOUNT | ROW_VMLAB_ONLY | ROW_BIG_POOL, false, false,
-	  PAGES_BIG },
+	{ "snapshot_512m", "copy", snapshot, ROW_ICOUNT | ROW_VMLAB_ONLY | ROW_BIG_POOL, false,
+	  false, PAGES_BIG },
 	{ "cow_dense", "page", parent_breaks, ROW_ICOUNT, false, true, 1 },
 	{ "cow_sparse", "page", parent_breaks, ROW_ICOUNT, false, true, LEAF_PAGES },
 	{ "cow_reuse", "page", parent_reuses, ROW_ICOUNT, false, true },
