@@ -108,11 +108,20 @@ static void vmlab_promote_scan(struct vmlab_pool *pool)
 	}
 }
 
+/* Asleep before it looks how long: a new value, or the end, that comes meanwhile wakes it. */
+static void vmlab_promote_sleep(struct vmlab *vm)
+{
+	set_current_state(TASK_INTERRUPTIBLE);
+	if (!kthread_should_stop())
+		schedule_timeout(msecs_to_jiffies(READ_ONCE(vm->promote[VMLAB_PROMOTE_SCAN_MS])) +
+				 1);
+	__set_current_state(TASK_RUNNING);
+}
+
 static int vmlab_promote_thread(void *arg)
 {
 	struct vmlab_pool *pool = arg;
 	struct vmlab *vm = pool->vm;
-	unsigned int ms;
 
 	set_user_nice(current, MAX_NICE);
 	set_freezable();
@@ -124,8 +133,7 @@ static int vmlab_promote_thread(void *arg)
 		if (kthread_should_stop())
 			break;
 		vmlab_promote_scan(pool);
-		ms = READ_ONCE(vm->promote[VMLAB_PROMOTE_SCAN_MS]);
-		schedule_timeout_interruptible(msecs_to_jiffies(ms) + 1);
+		vmlab_promote_sleep(vm);
 	}
 	return 0;
 }

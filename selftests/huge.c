@@ -37,8 +37,8 @@ FIXTURE_SETUP(huge)
 	settle();
 	for (node = 0; node < nr_nodes(); node++)
 		ASSERT_EQ(0, pool_resize(node, POOL_MB));
-	/* The threads look once more, and then not until they are told. */
-	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "3600000\n"));
+	/* The threads look at nothing until they are told to. */
+	ASSERT_EQ(0, debugfs_write("promote/scan_leaves", "0\n"));
 	ASSERT_EQ(0, debugfs_write("zero_chunks", "4\n"));
 	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
 	self->fd = object_open();
@@ -54,6 +54,7 @@ FIXTURE_TEARDOWN(huge)
 	close(self->fd);
 	EXPECT_EQ(0, debugfs_write("huge", "madvise\n"));
 	EXPECT_EQ(0, debugfs_write("promote/scan_ms", "1000\n"));
+	EXPECT_EQ(0, debugfs_write("promote/scan_leaves", "64\n"));
 	EXPECT_EQ(0, debugfs_write("zero_chunks", "0\n"));
 	settle();
 }
@@ -446,6 +447,7 @@ TEST_F_TIMEOUT(huge, promoted_in_the_background, 60)
 
 	fill_small(self->map, 2);
 	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "50\n"));
+	ASSERT_EQ(0, debugfs_write("promote/scan_leaves", "64\n"));
 	ASSERT_EQ(0, debugfs_write("promote/max_none", "100\n"));
 	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
 	usleep(500000);
@@ -511,6 +513,7 @@ TEST_F_TIMEOUT(huge, promoted_while_it_is_written_to, 120)
 	while (object_count(self->fd, 0, PAGES, VMLAB_RES_RESIDENT) < PAGES * 3 / 4)
 		usleep(10000);
 	ASSERT_EQ(0, debugfs_write("promote/scan_ms", "100\n"));
+	ASSERT_EQ(0, debugfs_write("promote/scan_leaves", "64\n"));
 	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
 	before = counter("promote_scan");
 	while (counter("promote_scan") - before < (uint64_t)SCANS * nr_nodes())
