@@ -21,6 +21,7 @@
  * struct vmlab_collapse - 2 MiB on their way
  * @chunk:	where they go; its frames are INFLIGHT
  * @zeroed:	it was all zero
+ * @move:	from another chunk, not from pages of 4 KiB
  * @extra:	frames charged beyond those that the pages had already
  * @copied:	pages that were there
  * @alone:	those that had no other name then: their charge is the new ones'
@@ -30,6 +31,7 @@
 struct vmlab_collapse {
 	struct vmlab_chunk	*chunk;
 	bool			zeroed;
+	bool			move;
 	unsigned int		extra;
 	unsigned int		copied;
 	DECLARE_BITMAP(alone, VMLAB_LEAF_SLOTS);
@@ -43,16 +45,45 @@ struct vmlab_leaf_census {
 	unsigned int	shared;
 	unsigned int	swapped;
 	unsigned int	pinned;
-	int		nid;	/* where most of its pages are, or NUMA_NO_NODE */
-	unsigned int	lead;
+	u16		on_node[VMLAB_NODES_MAX];
 };
 
-/* The node that more than half of the pages are on, if there is one: R. Boyer, J Moore, 1981. */
-static void vmlab_census_vote(struct vmlab_leaf_census *census, int nid)
+/*
+ * The node that more than half of the pages are on.  Where there is none, they are spread: then
+ * huge pages take turns on the nodes that have no less than their share.
+ */
+static int vmlab_census_node(const struct vmlab_leaf_census *census, u64 index)
 {
-	if (!census->lead)
-		census->nid = nid;
-	census->lead += nid == census->nid ? 1 : -1;
+	unsigned int present = VMLAB_LEAF_SLOTS - census->none - census->swapped, nr = 0;
+	unsigned long nodes = 0;
+	int nid;
+
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
+		if (2 * census->on_node[nid] > present)
+			return nid;
+		nr += !!census->on_node[nid];
+	}
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
+		if (census->on_node[nid] && 2 * nr * census->on_node[nid] >= present)
+			nodes |= BIT(nid);
+	if (!nodes)
+		return NUMA_NO_NODE;
+	for (index %= hweight_long(nodes); index; index--)
+		nodes &= nodes - 1;
+	return __ffs(nodes);
+}
+
+/* And where the pages' memory policy wants the huge page. */
+static int vmlab_collapse_node(struct vmlab_object *obj, u64 index,
+			       const struct vmlab_leaf_census *census)
+{
+	u64 mpol = vmlab_mpol(obj, NULL, index << VMLAB_LEAF_SHIFT);
+	struct vmlab_place place = vmlab_place_at(obj->vm, mpol, index);
+	int nid = vmlab_census_node(census, index);
+
+	if (nid == NUMA_NO_NODE || place.spread || !vmlab_place_allows(place, nid))
+		return place.nid;
+	return nid;
 }
 
 static void vmlab_leaf_count(struct vmlab_leaf *leaf, struct vmlab_leaf_census *census)
@@ -60,7 +91,6 @@ static void vmlab_leaf_count(struct vmlab_leaf *leaf, struct vmlab_leaf_census *
 	unsigned int i;
 
 	memset(census, 0, sizeof(*census));
-	census->nid = NUMA_NO_NODE;
 	for (i = 0; i < VMLAB_LEAF_SLOTS; i++) {
 		unsigned long word = leaf->words[i];
 
@@ -69,7 +99,7 @@ static void vmlab_leaf_count(struct vmlab_leaf *leaf, struct vmlab_leaf_census *
 			census->swapped++;
 		} else if (vmlab_word_is_frame(word)) {
 			census->shared += atomic_read(&vmlab_word_frame(word)->refs) > 1;
-			vmlab_census_vote(census, vmlab_frame_nid(vmlab_word_frame(word)));
+			census->on_node[vmlab_frame_nid(vmlab_word_frame(word))]++;
 		} else {
 			census->none++;
 		}
@@ -77,14 +107,16 @@ static void vmlab_leaf_count(struct vmlab_leaf *leaf, struct vmlab_leaf_census *
 }
 
 /* leaf->lock held.  May this become a huge page?  Says on which node. */
-static int vmlab_collapse_judge(struct vmlab *vm, struct vmlab_leaf *leaf,
+static int vmlab_collapse_judge(struct vmlab_object *obj, struct vmlab_leaf *leaf,
 				const struct vmlab_collapse_rules *rules, int *nid,
 				bool *swapped)
 {
 	struct vmlab_leaf_census census;
 
-	if (leaf->huge && !rules->copy)
+	if (leaf->huge && !rules->copy && !rules->move)
 		return -EEXIST;
+	if (rules->move && !leaf->huge)
+		return -EAGAIN;
 	if (leaf->owners > 1)
 		return -EBUSY;
 	vmlab_leaf_count(leaf, &census);
@@ -98,7 +130,7 @@ static int vmlab_collapse_judge(struct vmlab *vm, struct vmlab_leaf *leaf,
 	    census.swapped > rules->max_swapped)
 		return -EAGAIN;
 	*swapped = census.swapped;
-	*nid = census.nid == NUMA_NO_NODE ? vmlab_numa_node(vm) : census.nid;
+	*nid = rules->move ? rules->nid : vmlab_collapse_node(obj, leaf->index, &census);
 	return rules->nid != NUMA_NO_NODE && rules->nid != *nid ? -EAGAIN : 0;
 }
 
@@ -114,7 +146,7 @@ static int vmlab_collapse_look(struct vmlab_object *obj, u64 index,
 	if (leaf) {
 		spin_lock(&leaf->lock);
 		if (!leaf->dead && vmlab_leaf_is_of(obj, leaf))
-			err = vmlab_collapse_judge(obj->vm, leaf, rules, nid, swapped);
+			err = vmlab_collapse_judge(obj, leaf, rules, nid, swapped);
 		spin_unlock(&leaf->lock);
 	}
 	rcu_read_unlock();
@@ -159,7 +191,7 @@ static int vmlab_collapse_begin(struct vmlab_leaf *leaf, struct vmlab_collapse *
 
 	vmlab_leaf_count(leaf, &census);
 	/* Collapsed, pinned, evicted or discarded by others since it was looked at. */
-	if ((leaf->huge && !census.shared) || census.pinned || census.swapped ||
+	if ((leaf->huge ? !census.shared != c->move : c->move) || census.pinned || census.swapped ||
 	    census.none == VMLAB_LEAF_SLOTS)
 		return -EAGAIN;
 	memcpy(c->old, leaf->words, sizeof(c->old));
@@ -263,6 +295,8 @@ static int vmlab_collapse_frozen(struct vmlab_leaf *leaf, struct vmlab_collapse 
 	vmlab_leaf_exchange(leaf, c->new);
 	vmlab_leaf_thaw(leaf);
 	vmlab_collapse_free_old(lineage, c);
+	if (c->move)
+		return 0;
 	vmlab_count(lineage->vm, thp_collapse_alloc, 1);
 	trace_promote(lineage->id, index, c->chunk->pool->nid, c->copied);
 	return 0;
@@ -270,7 +304,7 @@ static int vmlab_collapse_frozen(struct vmlab_leaf *leaf, struct vmlab_collapse 
 
 static int vmlab_collapse_take(struct vmlab_object *obj, int nid, struct vmlab_collapse *c)
 {
-	struct vmlab_pool *pool = vmlab_numa_pool(obj->vm, nid);
+	struct vmlab_pool *pool = vmlab_place_pool(obj->vm, vmlab_place_near(nid));
 
 	c->chunk = pool ? vmlab_chunk_take_whole(pool, vmlab_high_watermark(pool), false,
 						 &c->zeroed) : NULL;
@@ -310,6 +344,7 @@ int vmlab_collapse(struct vmlab_object *obj, u64 index, const struct vmlab_colla
 	    kmalloc(sizeof(*c), GFP_KERNEL);
 	if (!c)
 		return -ENOMEM;
+	c->move = rules->move;
 	err = vmlab_collapse_take(obj, nid, c);
 	if (err)
 		goto out;
@@ -320,7 +355,7 @@ int vmlab_collapse(struct vmlab_object *obj, u64 index, const struct vmlab_colla
 		vmlab_chunk_put_whole(c->chunk, c->zeroed);
 out:
 	kfree(c);
-	if (err)
+	if (err && !rules->move)
 		vmlab_count(obj->vm, thp_collapse_fail, 1);
 	return err;
 }

@@ -57,7 +57,7 @@ static bool vmlab_compact_one(struct vmlab_pool *pool, struct vmlab_chunk *chunk
 
 	vmlab_pool_drain(pool);
 	percpu_down_write(&vm->activity);
-	moved = vmlab_chunk_evacuate(vm, chunk);
+	moved = vmlab_chunk_evacuate(vm, chunk, vmlab_place_only(pool->nid));
 	percpu_up_write(&vm->activity);
 	vmlab_count(vm, compact_migrate, moved);
 	spin_lock(&pool->lock);

@@ -9,7 +9,9 @@
 
 #include <linux/blkdev.h>
 #include <linux/fs.h>
+#include <linux/mempolicy.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/version.h>
 
 #ifndef CONFIG_X86_64
@@ -168,6 +170,19 @@ static inline void vmlab_table_free(struct page *table)
 {
 	pagetable_pte_dtor(page_ptdesc(table));
 	__free_page(table);
+}
+#endif
+
+/* Without NUMA a task has no memory policy, nor does struct mempolicy have any member. */
+#ifdef CONFIG_NUMA
+static inline const struct mempolicy *vmlab_task_policy(void)
+{
+	return current->mempolicy;
+}
+#else
+static inline const struct mempolicy *vmlab_task_policy(void)
+{
+	return NULL;
 }
 #endif
 

@@ -70,18 +70,6 @@ static int vmlab_stats_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(vmlab_stats);
 
-static int vmlab_node_stats_show(struct seq_file *m, void *unused)
-{
-	struct vmlab_pool *pool = m->private;
-	unsigned int i;
-
-	for (i = 0; i < VMLAB_NR_NODE_STATS; i++)
-		seq_printf(m, "%s %llu\n", vmlab_node_stat_names[i],
-			   vmlab_node_stat_sum(pool, i));
-	return 0;
-}
-DEFINE_SHOW_ATTRIBUTE(vmlab_node_stats);
-
 /* --- pools --------------------------------------------------------------- */
 
 struct vmlab_pool_census {
@@ -539,7 +527,12 @@ static void vmlab_count_vma(struct vm_area_struct *vma, void *arg)
 		count->nr++;
 }
 
-static void vmlab_show_comm(struct seq_file *m, const char *comm)
+/**
+ * vmlab_debugfs_show_comm() - print a task's name as one column
+ * @m: where to
+ * @comm: the name, any bytes
+ */
+void vmlab_debugfs_show_comm(struct seq_file *m, const char *comm)
 {
 	size_t len = strnlen(comm, TASK_COMM_LEN);
 
@@ -575,7 +568,7 @@ static int vmlab_objects_show(struct seq_file *m, void *v)
 	vmlab_show_usage(obj, &usage);
 	vmlab_rmap_for_each_vma(obj->lineage, vmlab_count_vma, &vmas);
 	seq_printf(m, "%llu %d ", obj->id, obj->pid);
-	vmlab_show_comm(m, obj->comm);
+	vmlab_debugfs_show_comm(m, obj->comm);
 	seq_printf(m, " %s %llu %lu %llu %llu %llu %llu\n", vmlab_object_kinds[obj->kind],
 		   obj->parent, vmas.nr, usage.resident, usage.swapped, usage.shared,
 		   usage.huge);
@@ -898,8 +891,8 @@ void vmlab_debugfs_add_pool(struct vmlab_pool *pool)
 	pool->debugfs = vmlab_debugfs_dir(name, pool->vm->debugfs);
 	if (!pool->debugfs)
 		return;
-	debugfs_create_file("stats", 0400, pool->debugfs, pool, &vmlab_node_stats_fops);
 	debugfs_create_file("pool_mb", 0600, pool->debugfs, pool, &vmlab_pool_mb_fops);
+	vmlab_numa_debugfs_pool(pool, pool->debugfs);
 }
 
 /**
@@ -965,6 +958,7 @@ void vmlab_debugfs_create(struct vmlab *vm)
 				    vm->debugfs, vm, vmlab_files[i].fops);
 	vmlab_inject_debugfs(vm, vm->debugfs);
 	vmlab_huge_debugfs(vm, vm->debugfs);
+	vmlab_numa_debugfs(vm, vm->debugfs);
 	for (nid = 0; nid < MAX_NUMNODES; nid++)
 		if (vm->pools[nid])
 			vmlab_debugfs_add_pool(vm->pools[nid]);

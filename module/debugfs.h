@@ -38,8 +38,15 @@ int vmlab_debugfs_choose(const char __user *from, size_t count, const char * con
 			 unsigned int nr);
 struct dentry *vmlab_debugfs_dir(const char *name, struct dentry *parent);
 
+void vmlab_debugfs_show_comm(struct seq_file *m, const char *comm);
+
 /* debugfs_huge.c */
 struct vmlab;
 void vmlab_huge_debugfs(struct vmlab *vm, struct dentry *parent);
+
+/* debugfs_numa.c */
+struct vmlab_pool;
+void vmlab_numa_debugfs(struct vmlab *vm, struct dentry *parent);
+void vmlab_numa_debugfs_pool(struct vmlab_pool *pool, struct dentry *parent);
 
 #endif /* VMLAB_DEBUGFS_H */

@@ -42,6 +42,7 @@
  * @obj: the object
  * @addr: page aligned address
  * @pgoff: the page
+ * @mpol: the memory policy for it
  * @write: a store
  * @mkwrite: comes through ->pfn_mkwrite
  * @slot: the page's slot, while locked
@@ -58,6 +59,7 @@ struct vmlab_fault {
 	struct vmlab_object	*obj;
 	unsigned long		addr;
 	u64			pgoff;
+	u64			mpol;
 	bool			write;
 	bool			mkwrite;
 	struct vmlab_slot	slot;
@@ -180,17 +182,22 @@ static vm_fault_t vmlab_fault_busy(struct vmlab_fault *f)
 	return VMLAB_FAULT_AGAIN;
 }
 
+/* Where the page should be. */
+static __always_inline struct vmlab_place vmlab_fault_place(struct vmlab_fault *f)
+{
+	return vmlab_place_at(f->obj->vm, f->mpol, f->pgoff);
+}
+
 /* No frame could be had without waiting, and the slot is unlocked: wait for one. */
 static vm_fault_t vmlab_fault_get_frame(struct vmlab_fault *f)
 {
 	/* Reclaim may write to swap: not with the fault's lock held, if it can be helped. */
 	if (vmlab_fault_may_drop(f)) {
 		vmlab_fault_drop(f);
-		vmlab_frame_make_room(f->obj->lineage, vmlab_numa_node(f->obj->vm));
+		vmlab_frame_make_room(f->obj->lineage, vmlab_fault_place(f));
 		return VM_FAULT_RETRY;
 	}
-	if (vmlab_frame_get(f->obj->lineage, vmlab_numa_node(f->obj->vm),
-			    VMLAB_ALLOC_ZERO, &f->spare))
+	if (vmlab_frame_get(f->obj->lineage, vmlab_fault_place(f), VMLAB_ALLOC_ZERO, &f->spare))
 		return vmlab_fault_error(f);
 	return VMLAB_FAULT_AGAIN;
 }
@@ -373,6 +380,38 @@ static bool vmlab_pool_has_plenty(struct vmlab_pool *pool, unsigned int nr)
 	       nr + vmlab_watermark(pool, READ_ONCE(pool->vm->watermark_high));
 }
 
+/* Frames for the pages after this one, where they should not all be together. */
+static unsigned int vmlab_fault_place_ahead(struct vmlab_fault *f, struct vmlab_frame **frames,
+					    unsigned int nr)
+{
+	struct vmlab_object *obj = f->obj;
+	u64 pgoff = f->pgoff + 1;
+	unsigned int got;
+
+	for (got = 0; got < nr; got++, pgoff++) {
+		u64 mpol = vmlab_mpol_beside(obj, f->mpol, pgoff);
+
+		frames[got] = vmlab_frame_alloc(obj->vm, vmlab_place_at(obj->vm, mpol, pgoff),
+						VMLAB_ALLOC_ZERO);
+		if (!frames[got])
+			break;
+	}
+	return got;
+}
+
+static unsigned int vmlab_fault_alloc_ahead(struct vmlab_fault *f, struct vmlab_pool *pool,
+					    struct vmlab_frame **frames, unsigned int nr)
+{
+	struct vmlab_place place = vmlab_fault_place(f);
+	unsigned int got;
+
+	if (unlikely(place.spread || !mtree_empty(&f->obj->mpols)))
+		return vmlab_fault_place_ahead(f, frames, nr);
+	got = vmlab_frame_alloc_bulk(pool, VMLAB_ALLOC_ZERO, frames, nr);
+	vmlab_numa_count(vmlab_place_pool(f->obj->vm, place), pool, got);
+	return got;
+}
+
 /* Locks up to @nr holes after the page and finds frames for them, out of plenty only. */
 static unsigned int vmlab_fault_take_ahead(struct vmlab_fault *f, struct vmlab_pool *pool,
 					   struct vmlab_frame **frames, unsigned int nr)
@@ -390,12 +429,11 @@ static unsigned int vmlab_fault_take_ahead(struct vmlab_fault *f, struct vmlab_p
 		vmlab_slot_unlock_run(leaf, f->slot.index + 1, locked, NULL);
 		return 0;
 	}
-	got = vmlab_frame_alloc_bulk(pool, VMLAB_ALLOC_ZERO, frames, locked);
+	got = vmlab_fault_alloc_ahead(f, pool, frames, locked);
 	if (got < locked) {
 		vmlab_lineage_uncharge(lineage, locked - got);
 		vmlab_slot_unlock_run(leaf, f->slot.index + 1 + got, locked - got, NULL);
 	}
-	vmlab_numa_count_hit(pool, got);
 	return got;
 }
 
@@ -495,7 +533,7 @@ static bool vmlab_fault_store_plain(struct vmlab_fault *f)
 	leaf = vmlab_hole_find(obj, f->pgoff, &seq);
 	if (!leaf || READ_ONCE(leaf->seq_next) == index)
 		goto out;
-	frame = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm), VMLAB_ALLOC_ZERO);
+	frame = vmlab_frame_try(obj->lineage, vmlab_fault_place(f), VMLAB_ALLOC_ZERO);
 	if (!frame)
 		goto out;
 	/* The table can go only while the leaf is frozen. */
@@ -534,8 +572,7 @@ static vm_fault_t vmlab_fault_store_hole(struct vmlab_fault *f)
 		return vmlab_fault_unshare(f);
 	}
 	if (!frame)
-		frame = vmlab_frame_try(f->obj->lineage, vmlab_numa_node(f->obj->vm),
-					VMLAB_ALLOC_ZERO);
+		frame = vmlab_frame_try(f->obj->lineage, vmlab_fault_place(f), VMLAB_ALLOC_ZERO);
 	if (!frame) {
 		vmlab_slot_unlock(&f->slot);
 		return vmlab_fault_get_frame(f);
@@ -737,14 +774,14 @@ static vm_fault_t vmlab_fault_copy(struct vmlab_fault *f)
 {
 	unsigned int ahead;
 
-	if (vmlab_cow_copy(f->obj, &f->slot, &f->spare)) {
+	if (vmlab_cow_copy(f->obj, &f->slot, f->mpol, &f->spare)) {
 		vmlab_slot_unlock(&f->slot);
 		return vmlab_fault_get_frame(f);
 	}
 	f->kind = VMLAB_FAULT_COW;
 	ahead = vmlab_fault_ahead_window(f);
 	if (ahead && vmlab_pool_has_plenty(vmlab_frame_pool(vmlab_word_frame(f->slot.word)), ahead))
-		f->ahead = vmlab_cow_copy_ahead(f->obj, &f->slot, ahead);
+		f->ahead = vmlab_cow_copy_ahead(f->obj, &f->slot, f->mpol, ahead);
 	vmlab_fault_note_run(f, 1 + f->ahead);
 	return vmlab_fault_map(f, false);
 }
@@ -777,7 +814,7 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 	int claimed;
 
 	if (!f->spare)
-		f->spare = vmlab_frame_try(f->obj->lineage, vmlab_numa_node(f->obj->vm), 0);
+		f->spare = vmlab_frame_try(f->obj->lineage, vmlab_fault_place(f), 0);
 	if (!f->spare) {
 		vmlab_slot_unlock(&f->slot);
 		return vmlab_fault_get_frame(f);
@@ -793,7 +830,7 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 		return vmlab_fault_sibling(f);
 	}
 	window = vmlab_swapin_window(f->obj, &f->slot, f->vmf->vma);
-	in = vmlab_swapin_start(f->obj, &f->slot, &f->spare, window);
+	in = vmlab_swapin_start(f->obj, &f->slot, f->mpol, &f->spare, window);
 	f->kind = VMLAB_FAULT_SWAP;
 	if (!vmlab_fault_may_drop(f)) {
 		if (!vmlab_swapin_finish(f->obj, in, &f->slot))
@@ -839,7 +876,7 @@ static vm_fault_t vmlab_fault_once(struct vmlab_fault *f)
 }
 
 /* Once for each fault, by what it was in the end: as fault_exit tells it. */
-static void vmlab_fault_count(struct vmlab *vm, int kind)
+static void vmlab_fault_count(struct vmlab *vm, int kind, int node)
 {
 	static const u8 stats[] = {
 		[VMLAB_FAULT_ZERO]	= VMLAB_fault_zero,
@@ -857,6 +894,8 @@ static void vmlab_fault_count(struct vmlab *vm, int kind)
 	BUILD_BUG_ON(VMLAB_NR_STATS > U8_MAX);
 	if (kind != VMLAB_FAULT_NONE)
 		this_cpu_inc(vm->stats->count[stats[kind]]);
+	if (node != NUMA_NO_NODE)
+		vmlab_numa_count_fault(vm->pools[node]);
 }
 
 /* A fork had no memory for this mapping: see region.c. */
@@ -866,7 +905,7 @@ static noinline vm_fault_t vmlab_fault_broken(struct vm_fault *vmf)
 	unsigned long addr = vmf->address & PAGE_MASK;
 
 	trace_fault_enter(0, addr, vmf->pgoff, vmf->flags & FAULT_FLAG_WRITE);
-	vmlab_fault_count(file_obj->vm, VMLAB_FAULT_SIGBUS);
+	vmlab_fault_count(file_obj->vm, VMLAB_FAULT_SIGBUS, NUMA_NO_NODE);
 	trace_fault_exit(0, addr, vmf->pgoff, VMLAB_FAULT_SIGBUS, NUMA_NO_NODE,
 			 (__force unsigned int)VM_FAULT_SIGBUS);
 	return VM_FAULT_SIGBUS;
@@ -876,8 +915,8 @@ static noinline vm_fault_t vmlab_fault_broken(struct vm_fault *vmf)
 static bool vmlab_fault_huge(struct vmlab_fault *f)
 {
 	if (!pmd_none(READ_ONCE(*f->vmf->pmd)) ||
-	    vmlab_huge_fault(f->vmf, f->obj, f->write, vmlab_fault_fork_flag(f), &f->node) !=
-	    VM_FAULT_NOPAGE)
+	    vmlab_huge_fault(f->vmf, f->obj, f->mpol, f->write, vmlab_fault_fork_flag(f),
+			     &f->node) != VM_FAULT_NOPAGE)
 		return false;
 	f->kind = VMLAB_FAULT_HUGE;
 	return true;
@@ -903,6 +942,7 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 	if (unlikely(!f.obj))
 		return vmlab_fault_broken(vmf);
 	id = f.obj->id;
+	f.mpol = vmlab_mpol(f.obj, vmf->vma, f.pgoff);
 	trace_fault_enter(id, f.addr, f.pgoff, f.write);
 	/* Not percpu_down_read() at once: it looks for something better to do first. */
 	if (unlikely(!percpu_down_read_trylock(&f.obj->vm->activity)))
@@ -936,7 +976,7 @@ out:
 	if (f.vmf && !mkwrite)
 		vmlab_retired_give(f.vmf);
 	percpu_up_read(&f.obj->vm->activity);
-	vmlab_fault_count(f.obj->vm, f.kind);
+	vmlab_fault_count(f.obj->vm, f.kind, f.node);
 	trace_fault_exit(id, f.addr, f.pgoff, f.kind, f.node, (__force unsigned int)ret);
 	if (f.file) {
 		vmlab_region_put(f.region);
@@ -1018,4 +1058,7 @@ const struct vm_operations_struct vmlab_vm_ops = {
 	.map_pages	= vmlab_vm_map_pages,
 	.pfn_mkwrite	= vmlab_vm_pfn_mkwrite,
 	.access		= vmlab_vma_access,
+#ifdef CONFIG_NUMA
+	.set_policy	= vmlab_vma_set_policy,
+#endif
 };

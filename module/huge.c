@@ -262,9 +262,9 @@ void vmlab_chunk_zero(struct vmlab_chunk *chunk)
 }
 
 /* A whole chunk of a node's, all zero, out of plenty only: no huge page is worth an eviction. */
-static struct vmlab_chunk *vmlab_huge_take_chunk(struct vmlab *vm, int nid)
+static struct vmlab_chunk *vmlab_huge_take_chunk(struct vmlab *vm, struct vmlab_place place)
 {
-	struct vmlab_pool *pool = vmlab_numa_pool(vm, nid);
+	struct vmlab_pool *pool = vmlab_place_pool(vm, place);
 	struct vmlab_chunk *chunk = NULL;
 	bool zeroed;
 
@@ -274,7 +274,7 @@ static struct vmlab_chunk *vmlab_huge_take_chunk(struct vmlab *vm, int nid)
 		vmlab_count(vm, thp_fallback_chunk, 1);
 		return NULL;
 	}
-	vmlab_numa_count_hit(pool, VMLAB_CHUNK_FRAMES);
+	vmlab_numa_count_placed(pool, place, VMLAB_CHUNK_FRAMES);
 	if (zeroed) {
 		vmlab_count(vm, zero_hit, VMLAB_CHUNK_FRAMES);
 		vmlab_zero_wake(pool);
@@ -286,9 +286,10 @@ static struct vmlab_chunk *vmlab_huge_take_chunk(struct vmlab *vm, int nid)
 }
 
 /* The leaf for a chunk, with a frame for its slots; NULL: counted why. */
-static struct vmlab_leaf *vmlab_huge_alloc_leaf(struct vmlab_object *obj, u64 index, int nid)
+static struct vmlab_leaf *vmlab_huge_alloc_leaf(struct vmlab_object *obj, u64 index,
+						struct vmlab_place place)
 {
-	struct vmlab_frame *frame = vmlab_frame_try(obj->lineage, nid, 0);
+	struct vmlab_frame *frame = vmlab_frame_try(obj->lineage, place, 0);
 	struct vmlab_leaf *leaf;
 
 	if (!frame) {
@@ -333,14 +334,15 @@ static int vmlab_huge_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf,
  * vmlab_huge_create() - give 2 MiB of holes a chunk
  * @obj: the object
  * @index: which 2 MiB; has no leaf
- * @nid: the node wanted
+ * @place: where it should be
  * @reserve: it is to stay: see reserve.c
  *
  * Context: may sleep, not for frames; no slot locked; vm->activity held for read.
  * Return: 0; -EEXIST: there is a leaf by now, or a mark of the zero page; -ENOSPC: no chunk;
  * -ENOMEM: the limit, or the machine's memory.  All but 0 are counted, by reason.
  */
-int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid, bool reserve)
+int vmlab_huge_create(struct vmlab_object *obj, u64 index, struct vmlab_place place,
+		      bool reserve)
 {
 	struct vmlab_lineage *lineage = obj->lineage;
 	struct vmlab_chunk *chunk;
@@ -351,10 +353,10 @@ int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid, bool reserve
 		vmlab_count(obj->vm, thp_fallback_limit, 1);
 		return -ENOMEM;
 	}
-	chunk = vmlab_huge_take_chunk(obj->vm, nid);
+	chunk = vmlab_huge_take_chunk(obj->vm, place);
 	if (!chunk)
 		goto uncharge;
-	leaf = vmlab_huge_alloc_leaf(obj, index, nid);
+	leaf = vmlab_huge_alloc_leaf(obj, index, place);
 	if (!leaf)
 		goto put_chunk;
 	err = vmlab_huge_publish(obj, leaf, chunk, reserve);
@@ -406,6 +408,7 @@ static bool vmlab_huge_copy(struct vmlab_object *obj, u64 pgoff, unsigned int fl
  * vmlab_huge_fault() - answer a fault by a PMD, if that can be
  * @vmf: the fault, of an empty PMD
  * @obj: the object
+ * @mpol: the memory policy for it
  * @write: a store
  * @flags: VMLAB_ALLOC_NO_FORK or 0, see vmlab_leaf_unshare()
  * @node: out: where the page is
@@ -416,9 +419,10 @@ static bool vmlab_huge_copy(struct vmlab_object *obj, u64 pgoff, unsigned int fl
  * for frames.
  * Return: VM_FAULT_NOPAGE, or VM_FAULT_FALLBACK: 4 KiB it must be.
  */
-vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool write,
-			    unsigned int flags, int *node)
+vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, u64 mpol,
+			    bool write, unsigned int flags, int *node)
 {
+	u64 index = vmf->pgoff >> VMLAB_LEAF_SHIFT;
 	bool wanted = write && vmlab_huge_is_wanted(obj->vm, vmf->vma);
 	enum vmlab_huge_look look = VMLAB_HUGE_NO_LEAF;
 
@@ -434,8 +438,8 @@ vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool
 			return VM_FAULT_FALLBACK;
 		if (look == VMLAB_HUGE_SMALL) {
 			vmlab_count(obj->vm, thp_fallback_used, 1);
-		} else if (!vmlab_huge_create(obj, vmf->pgoff >> VMLAB_LEAF_SHIFT,
-					      vmlab_numa_node(obj->vm), false)) {
+		} else if (!vmlab_huge_create(obj, index, vmlab_place_at(obj->vm, mpol, index),
+					      false)) {
 			vmlab_count(obj->vm, thp_fault_alloc, 1);
 			/* If a copy came in between, the fault finds that out by 4 KiB. */
 			if (vmlab_huge_map(vmf, obj, write, node) == VMLAB_HUGE_MAPPED)

@@ -46,21 +46,27 @@ static int vmlab_parse_per_node(char *list, struct vmlab_pool_sizes *sizes)
 		if (!colon)
 			return -EINVAL;
 		*colon = '\0';
-		if (kstrtouint(item, 10, &nid) || nid >= MAX_NUMNODES ||
+		if (kstrtouint(item, 10, &nid) || nid >= VMLAB_NODES_MAX ||
 		    !node_state(nid, N_MEMORY) || vmlab_parse_mb(colon + 1, &sizes->mb[nid]))
 			return -EINVAL;
 	}
 	return 0;
 }
 
+/* The nodes that get a pool.  One whose memory comes later has none until the next load. */
+#define for_each_pool_node(nid)						\
+	for_each_node_state(nid, N_MEMORY)				\
+		if ((nid) < VMLAB_NODES_MAX)
+
 /* A total is shared out evenly, chunk by chunk. */
 static void vmlab_spread_total(unsigned long mb, struct vmlab_pool_sizes *sizes)
 {
-	unsigned long nodes = num_node_state(N_MEMORY);
-	unsigned long chunks = DIV_ROUND_UP(mb, 2), n = 0;
+	unsigned long chunks = DIV_ROUND_UP(mb, 2), nodes = 0, n = 0;
 	int nid;
 
-	for_each_node_state(nid, N_MEMORY) {
+	for_each_pool_node(nid)
+		nodes++;
+	for_each_pool_node(nid) {
 		sizes->mb[nid] = 2 * (chunks / nodes + (n < chunks % nodes));
 		n++;
 	}
@@ -128,12 +134,12 @@ static int vmlab_create_pools(struct vmlab *vm, const char *param)
 	if (err)
 		goto out;
 	err = -ENOMEM;
-	for_each_node_state(nid, N_MEMORY) {
+	for_each_pool_node(nid) {
 		vm->pools[nid] = vmlab_pool_create(vm, nid);
 		if (!vm->pools[nid])
 			goto out;
 	}
-	for_each_node_state(nid, N_MEMORY) {
+	for_each_pool_node(nid) {
 		if (vmlab_numa_init_fallback(vm->pools[nid]))
 			goto out;
 		wanted |= sizes->mb[nid];

@@ -258,6 +258,141 @@ static long vmlab_ioctl_residency(struct vmlab_object *obj, void __user *arg)
 	return vmlab_residency(obj, first, nr, u64_to_user_ptr(res.vec));
 }
 
+/* More words than this no mask needs, as get_nodes() in mm/mempolicy.c has it. */
+#define VMLAB_MASK_BITS_MAX	(PAGE_SIZE * BITS_PER_BYTE)
+
+/* A mask of nodes; what no pool can be on is left out. */
+static int vmlab_get_nodes(u64 addr, u32 maxnode, unsigned long *nodes)
+{
+	u64 __user *words = u64_to_user_ptr(addr);
+	u64 word;
+	u32 bit;
+
+	*nodes = 0;
+	if (maxnode > VMLAB_MASK_BITS_MAX)
+		return -EINVAL;
+	for (bit = 0; bit < maxnode; bit += 64) {
+		if (get_user(word, words++))
+			return -EFAULT;
+		if (maxnode - bit < 64)
+			word &= BIT_ULL(maxnode - bit) - 1;
+		if (!bit)
+			*nodes = word & VMLAB_NODES_MASK;
+		if (word && bit + __fls(word) >= MAX_NUMNODES)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* All of the mask is written, as far as @maxnode goes. */
+static int vmlab_put_nodes(u64 addr, u32 maxnode, unsigned long nodes)
+{
+	u64 __user *words = u64_to_user_ptr(addr);
+	u32 bit;
+
+	if (maxnode > VMLAB_MASK_BITS_MAX || (nodes && __fls(nodes) >= maxnode))
+		return -EINVAL;
+	for (bit = 0; bit < maxnode; bit += 64)
+		if (put_user(bit ? 0ULL : (u64)nodes, words++))
+			return -EFAULT;
+	return 0;
+}
+
+static int vmlab_mempolicy_set(struct vmlab_object *obj, const struct vmlab_ioc_mempolicy *ask,
+			       u64 first, u64 nr)
+{
+	unsigned long nodes;
+	u64 mpol;
+	int err = vmlab_get_nodes(ask->nodes, ask->maxnode, &nodes);
+
+	if (err)
+		return err;
+	if (ask->mode > VMLAB_MPOL_WEIGHTED_INTERLEAVE)
+		return -EINVAL;
+	mpol = vmlab_mpol_make(ask->mode, nodes, NUMA_NO_NODE);
+	err = vmlab_mpol_check(obj->vm, mpol);
+	return err || !nr ? err : vmlab_mpol_set(obj, first, nr, mpol);
+}
+
+static long vmlab_ioctl_mempolicy(struct vmlab_object *obj, void __user *arg)
+{
+	struct vmlab_ioc_mempolicy ask;
+	u64 first, nr, end, mpol;
+	int err = vmlab_get_struct(&ask, sizeof(ask), arg);
+
+	if (err)
+		return err;
+	if (ask.flags & ~VMLAB_MEMPOLICY_SET)
+		return -EINVAL;
+	err = vmlab_check_range(ask.offset, ask.length, &first, &nr);
+	if (err)
+		return err;
+	if (ask.flags & VMLAB_MEMPOLICY_SET)
+		return vmlab_mempolicy_set(obj, &ask, first, nr);
+	if (!nr)
+		return -EINVAL;
+	end = first + nr;
+	mpol = vmlab_mpol_get(obj, first, &end);
+	ask.mode = vmlab_mpol_mode(mpol);
+	ask.length = (end - first) << PAGE_SHIFT;
+	err = vmlab_put_nodes(ask.nodes, ask.maxnode, vmlab_mpol_nodes(mpol));
+	if (!err && copy_to_user(arg, &ask, sizeof(ask)))
+		err = -EFAULT;
+	return err;
+}
+
+static int vmlab_migrate_by_address(u64 addr, u64 nr, unsigned long nodes, u64 *moved)
+{
+	struct vmlab_piece piece;
+	int err, busy = 0;
+	u64 part;
+
+	while (nr) {
+		err = vmlab_find_piece(addr, nr, &piece);
+		if (err)
+			return err;
+		err = vmlab_range_migrate(piece.region->object, piece.first, piece.nr, nodes, &part);
+		vmlab_piece_put(&piece);
+		*moved += part;
+		if (err == -EBUSY)
+			busy = err;
+		else if (err)
+			return err;
+		addr += piece.nr << PAGE_SHIFT;
+		nr -= piece.nr;
+	}
+	return busy;
+}
+
+static long vmlab_ioctl_migrate(struct vmlab_object *obj, void __user *arg)
+{
+	struct vmlab_ioc_migrate ask;
+	u64 first, nr, moved = 0;
+	unsigned long nodes;
+	int err = vmlab_get_struct(&ask, sizeof(ask), arg);
+
+	if (err)
+		return err;
+	if (ask.flags & ~VMLAB_RANGE_ADDRESS || ask.pad)
+		return -EINVAL;
+	err = ask.flags & VMLAB_RANGE_ADDRESS ?
+	      vmlab_check_addresses(ask.offset, ask.length, &nr) :
+	      vmlab_check_range(ask.offset, ask.length, &first, &nr);
+	if (!err)
+		err = vmlab_get_nodes(ask.nodes, ask.maxnode, &nodes);
+	if (err)
+		return err;
+	nodes &= READ_ONCE(obj->vm->pool_nodes);
+	if (!nodes)
+		return -EINVAL;
+	if (ask.flags & VMLAB_RANGE_ADDRESS)
+		err = vmlab_migrate_by_address(ask.offset, nr, nodes, &moved);
+	else
+		err = vmlab_range_migrate(obj, first, nr, nodes, &moved);
+	ask.moved = moved << PAGE_SHIFT;
+	return copy_to_user(arg, &ask, sizeof(ask)) ? -EFAULT : err;
+}
+
 static long vmlab_ioctl_snapshot(struct vmlab_object *obj, void __user *arg)
 {
 	struct vmlab_ioc_snapshot snap;
@@ -338,6 +473,10 @@ long vmlab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return vmlab_ioctl_residency(obj, user);
 	case _IOC_NR(VMLAB_IOC_SNAPSHOT):
 		return vmlab_ioctl_snapshot(obj, user);
+	case _IOC_NR(VMLAB_IOC_MEMPOLICY):
+		return vmlab_ioctl_mempolicy(obj, user);
+	case _IOC_NR(VMLAB_IOC_MIGRATE):
+		return vmlab_ioctl_migrate(obj, user);
 	case _IOC_NR(VMLAB_IOC_WALK):
 		return vmlab_ioctl_walk(user);
 	default:

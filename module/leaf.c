@@ -431,8 +431,7 @@ int vmlab_leaf_create(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 	struct vmlab_leaf *leaf;
 	int err;
 
-	err = vmlab_frame_get(lineage, vmlab_numa_node(obj->vm), VMLAB_ALLOC_ZERO | flags,
-			      &frame);
+	err = vmlab_frame_get(lineage, vmlab_place(obj, pgoff), VMLAB_ALLOC_ZERO | flags, &frame);
 	if (err)
 		return err;
 	leaf = vmlab_leaf_alloc(lineage, pgoff >> VMLAB_LEAF_SHIFT, frame);

@@ -156,6 +156,7 @@ static struct vmlab_object *vmlab_object_alloc(struct vmlab *vm)
 	obj->id = atomic64_inc_return(&vm->next_id);
 	xa_init_flags(&obj->leaves, XA_FLAGS_ACCOUNT);
 	lockdep_set_class(&obj->leaves.xa_lock, &vmlab_object_leaves_key);
+	vmlab_mpol_init(obj);
 	INIT_LIST_HEAD(&obj->siblings);
 	INIT_LIST_HEAD(&obj->privates);
 	obj->pid = task_tgid_nr(current);
@@ -254,6 +255,7 @@ static void vmlab_object_release(struct kref *ref)
 	if (obj->file_obj)
 		vmlab_object_put(obj->file_obj);
 	xa_destroy(&obj->leaves);
+	vmlab_mpol_exit(obj);
 	free_uid(obj->pin_user);
 	vmlab_lineage_put(obj->lineage);
 	kfree_rcu(obj, rcu);
@@ -350,6 +352,7 @@ static void vmlab_leaf_usage(struct vmlab_leaf *leaf, struct vmlab_usage *usage)
 	if (leaf->dead)
 		goto out;
 	usage->leaves++;
+	usage->on_node[vmlab_frame_nid(leaf->frame)]++;
 	usage->resident += leaf->nr_present;
 	usage->swapped += leaf->nr_swapped;
 	usage->huge += leaf->huge ? leaf->nr_present : 0;
@@ -359,6 +362,7 @@ static void vmlab_leaf_usage(struct vmlab_leaf *leaf, struct vmlab_usage *usage)
 
 		if (!vmlab_word_is_frame(word))
 			continue;
+		usage->on_node[vmlab_frame_nid(vmlab_word_frame(word))]++;
 		usage->dirty += vmlab_frame_seems_dirty(vmlab_word_frame(word));
 		usage->shared += leaf->owners > 1 ||
 				 atomic_read(&vmlab_word_frame(word)->refs) > 1;

@@ -204,11 +204,27 @@ static void vmlab_oom_add_vma(struct vm_area_struct *vma, void *arg)
 	vmlab_object_get(row->obj);
 }
 
+/* What an object has where it would be of use to who is short of frames. */
+static u64 vmlab_oom_pages(struct vmlab_object *obj, struct vmlab_place place)
+{
+	struct vmlab_usage usage;
+	u64 pages = 0;
+	int nid;
+
+	percpu_down_read(&obj->vm->activity);
+	vmlab_object_usage(obj, &usage);
+	percpu_up_read(&obj->vm->activity);
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
+		if (vmlab_place_allows(place, nid))
+			pages += usage.on_node[nid];
+	return pages;
+}
+
 /* Turns {mm, object} of the lineage into {mm, pages}. */
-static void vmlab_oom_count_pages(struct vmlab_oom_table *table)
+static void vmlab_oom_count_pages(struct vmlab_oom_table *table, struct vmlab_place place)
 {
 	struct vmlab_object *seen = NULL;
-	struct vmlab_usage usage = {};
+	u64 pages = 0;
 	unsigned int i;
 
 	vmlab_oom_dedup(table);
@@ -217,11 +233,9 @@ static void vmlab_oom_count_pages(struct vmlab_oom_table *table)
 
 		if (row->obj != seen) {
 			seen = row->obj;
-			percpu_down_read(&seen->vm->activity);
-			vmlab_object_usage(seen, &usage);
-			percpu_up_read(&seen->vm->activity);
+			pages = vmlab_oom_pages(seen, place);
 		}
-		row->pages = usage.resident + usage.leaves;
+		row->pages = pages;
 		cond_resched();
 	}
 	/* Not before: @seen is compared by its address above. */
@@ -253,7 +267,8 @@ static void vmlab_oom_merge(struct vmlab_oom_table *table)
 }
 
 /* Every address space that maps an object, with the frames of those objects. */
-static int vmlab_oom_collect(struct vmlab *vm, struct vmlab_oom_table *table)
+static int vmlab_oom_collect(struct vmlab *vm, struct vmlab_place place,
+			     struct vmlab_oom_table *table)
 {
 	struct vmlab_lineage *lineage;
 	u64 id;
@@ -270,7 +285,7 @@ static int vmlab_oom_collect(struct vmlab *vm, struct vmlab_oom_table *table)
 				return -ENOMEM;
 			}
 		}
-		vmlab_oom_count_pages(table);
+		vmlab_oom_count_pages(table, place);
 		vmlab_lineage_put(lineage);
 		cond_resched();
 	}
@@ -398,7 +413,7 @@ static void vmlab_oom_kill(struct vmlab *vm, struct vmlab_oom_table *table,
  * most points.  Return: 0; -EAGAIN: none needed, frames are on their way;
  * -ENOMEM: nobody can be.
  */
-static int vmlab_oom_choose(struct vmlab *vm, int nid)
+static int vmlab_oom_choose(struct vmlab *vm, struct vmlab_place place)
 {
 	struct vmlab_oom_row *row, *chosen = NULL;
 	struct vmlab_oom *oom = vm->oom;
@@ -407,7 +422,7 @@ static int vmlab_oom_choose(struct vmlab *vm, int nid)
 	unsigned int i;
 	int err;
 
-	err = vmlab_oom_collect(vm, &table);
+	err = vmlab_oom_collect(vm, place, &table);
 	if (err)
 		goto out;
 	vmlab_oom_weigh(vm, &table);
@@ -429,7 +444,7 @@ static int vmlab_oom_choose(struct vmlab *vm, int nid)
 		err = -EAGAIN;
 		goto out;
 	} else if (chosen) {
-		vmlab_oom_kill(vm, &table, chosen, nid);
+		vmlab_oom_kill(vm, &table, chosen, place.nid);
 	} else {
 		err = -ENOMEM;
 		goto out;
@@ -463,15 +478,16 @@ static void vmlab_oom_forget(struct vmlab_oom *oom)
 	oom->victim = NULL;
 }
 
-/* Free frames on the nodes that an allocation for @nid may take them from. */
-static unsigned long vmlab_oom_free_frames(struct vmlab *vm, int nid)
+/* Free frames on the nodes that an allocation for @place may take them from. */
+static unsigned long vmlab_oom_free_frames(struct vmlab *vm, struct vmlab_place place)
 {
-	struct vmlab_pool *pool = vmlab_numa_pool(vm, nid);
+	struct vmlab_pool *pool = vmlab_place_pool(vm, place);
 	unsigned long nr = 0;
 	int i;
 
 	for (i = 0; pool && i < pool->nr_fallback; i++)
-		nr += vmlab_pool_free_frames(vm->pools[pool->fallback[i]]);
+		if (vmlab_place_allows(place, pool->fallback[i]))
+			nr += vmlab_pool_free_frames(vm->pools[pool->fallback[i]]);
 	return nr;
 }
 
@@ -486,13 +502,13 @@ static int vmlab_oom_wait_ended(struct vmlab_oom *oom)
  * oom->lock held.  Waits for the victim (or, without one, for those who are on
  * their way out) or for free frames, whichever comes first.
  */
-static int vmlab_oom_wait(struct vmlab *vm, int nid, unsigned long before)
+static int vmlab_oom_wait(struct vmlab *vm, struct vmlab_place place, unsigned long before)
 {
 	unsigned long deadline = jiffies + VMLAB_OOM_WAIT;
 	struct vmlab_oom *oom = vm->oom;
 
 	while (!fatal_signal_pending(current)) {
-		if (vmlab_oom_free_frames(vm, nid) > before)
+		if (vmlab_oom_free_frames(vm, place) > before)
 			return vmlab_oom_wait_ended(oom);
 		if (oom->victim && vmlab_oom_is_gone(oom->victim)) {
 			vmlab_oom_forget(oom);
@@ -509,8 +525,8 @@ static int vmlab_oom_wait(struct vmlab *vm, int nid, unsigned long before)
 	return -EINTR;
 }
 
-static int vmlab_oom_kill_and_wait(struct vmlab *vm, int nid, unsigned long before,
-				   unsigned long ends)
+static int vmlab_oom_kill_and_wait(struct vmlab *vm, struct vmlab_place place,
+				   unsigned long before, unsigned long ends)
 {
 	struct vmlab_oom *oom = vm->oom;
 	int err = 0;
@@ -518,12 +534,12 @@ static int vmlab_oom_kill_and_wait(struct vmlab *vm, int nid, unsigned long befo
 	if (mutex_lock_killable(&oom->lock))
 		return -EINTR;
 	/* What a small victim had may all be in caches, or in the hands of one waiter. */
-	if (oom->nr_ends != ends || vmlab_oom_free_frames(vm, nid) > before)
+	if (oom->nr_ends != ends || vmlab_oom_free_frames(vm, place) > before)
 		goto unlock;
 	if (!oom->victim)
-		err = vmlab_oom_choose(vm, nid);
+		err = vmlab_oom_choose(vm, place);
 	if (!err || err == -EAGAIN)
-		err = vmlab_oom_wait(vm, nid, before);
+		err = vmlab_oom_wait(vm, place, before);
 unlock:
 	mutex_unlock(&oom->lock);
 	return err;
@@ -544,7 +560,7 @@ unsigned long vmlab_oom_ends(struct vmlab *vm)
 /**
  * vmlab_oom() - an allocation found nothing free and nothing to reclaim
  * @vm: the instance
- * @nid: the node that the allocation was for
+ * @place: where the allocation was for
  * @ends: what vmlab_oom_ends() said: if it is not true any more, a victim has gone since,
  *	and nobody is killed before that was of no use
  *
@@ -559,16 +575,16 @@ unsigned long vmlab_oom_ends(struct vmlab *vm)
  * Return: 0: try again; -EINTR: the caller is being killed itself; -ENOSPC: there
  * is nobody to kill, or the policy is to fail.
  */
-int vmlab_oom(struct vmlab *vm, int nid, unsigned long ends)
+int vmlab_oom(struct vmlab *vm, struct vmlab_place place, unsigned long ends)
 {
-	unsigned long before = vmlab_oom_free_frames(vm, nid);
+	unsigned long before = vmlab_oom_free_frames(vm, place);
 	int err = -ENOSPC;
 
 	if (fatal_signal_pending(current))
 		return -EINTR;
 	if (READ_ONCE(vm->oom_policy) == VMLAB_OOM_KILL) {
 		percpu_up_read(&vm->activity);
-		err = vmlab_oom_kill_and_wait(vm, nid, before, ends);
+		err = vmlab_oom_kill_and_wait(vm, place, before, ends);
 		percpu_down_read(&vm->activity);
 	}
 	/* Also when there was no memory to find out whom to kill. */
@@ -576,7 +592,7 @@ int vmlab_oom(struct vmlab *vm, int nid, unsigned long ends)
 		err = -ENOSPC;
 	if (err == -ENOSPC) {
 		vmlab_count(vm, oom_sigbus, 1);
-		trace_oom(nid, task_tgid_nr(current), 0, VMLAB_OOM_SIGBUS);
+		trace_oom(place.nid, task_tgid_nr(current), 0, VMLAB_OOM_SIGBUS);
 	}
 	return err;
 }

@@ -214,6 +214,7 @@ unsigned int vmlab_pool_add_chunks(struct vmlab_pool *pool, unsigned int nr)
 	for (i = pool->nr_chunks - added; i < pool->nr_chunks; i++)
 		vmlab_pool_link_chunk(pool, chunks[i]);
 	vmlab_pool_set_batch(pool);
+	vmlab_numa_pool_resized(pool);
 	percpu_up_write(&pool->vm->activity);
 	kvfree(old);
 	vmlab_zero_wake(pool);
@@ -236,6 +237,7 @@ struct vmlab_pool *vmlab_pool_create(struct vmlab *vm, int nid)
 		return NULL;
 	pool->vm = vm;
 	pool->nid = nid;
+	pool->weight = 1;
 	spin_lock_init(&pool->lock);
 	INIT_LIST_HEAD(&pool->partial);
 	INIT_LIST_HEAD(&pool->whole);
@@ -443,38 +445,62 @@ unsigned int vmlab_frame_alloc_bulk(struct vmlab_pool *pool, unsigned int flags,
 	return got;
 }
 
+/* One frame of the other nodes of a mask, the nearest first. */
+static struct vmlab_frame *vmlab_frame_alloc_from(struct vmlab_pool *wanted, unsigned long nodes,
+						  unsigned int flags)
+{
+	struct vmlab_frame *frame;
+	int i;
+
+	for (i = 0; i < wanted->nr_fallback; i++) {
+		struct vmlab_pool *pool = wanted->vm->pools[wanted->fallback[i]];
+
+		if (pool == wanted || !(nodes >> pool->nid & 1))
+			continue;
+		frame = vmlab_frame_alloc_one(pool, flags);
+		if (!frame)
+			continue;
+		vmlab_numa_count(wanted, pool, 1);
+		return frame;
+	}
+	return NULL;
+}
+
+/* The node wanted has none: another one's.  Apart from where it has, which is nearly always. */
+static noinline struct vmlab_frame *vmlab_frame_alloc_other(struct vmlab_pool *wanted,
+							    struct vmlab_place place,
+							    unsigned int flags)
+{
+	unsigned long first = place.nodes ? : ~0UL;
+	struct vmlab_frame *frame = vmlab_frame_alloc_from(wanted, first, flags);
+
+	if (!frame && !place.strict && ~first)
+		frame = vmlab_frame_alloc_from(wanted, ~first, flags);
+	return frame;
+}
+
 /**
  * vmlab_frame_alloc() - take a free frame, from the node wanted or the next that has one
  * @vm: the instance
- * @nid: the node wanted
+ * @place: where it should be
  * @flags: VMLAB_ALLOC_*
  *
  * Context: as vmlab_frame_alloc_bulk().
  * Return: the frame, INFLIGHT and uncharged, or NULL when no node has one.
  */
-struct vmlab_frame *vmlab_frame_alloc(struct vmlab *vm, int nid, unsigned int flags)
+struct vmlab_frame *vmlab_frame_alloc(struct vmlab *vm, struct vmlab_place place,
+				      unsigned int flags)
 {
-	struct vmlab_pool *wanted = vmlab_numa_pool(vm, nid);
+	struct vmlab_pool *wanted = vmlab_place_pool(vm, place);
 	struct vmlab_frame *frame;
-	int i;
 
 	if (unlikely(!wanted))
 		return NULL;
 	frame = vmlab_frame_alloc_one(wanted, flags);
-	if (likely(frame)) {
-		vmlab_numa_count_hit(wanted, 1);
-		return frame;
-	}
-	for (i = 1; i < wanted->nr_fallback; i++) {
-		struct vmlab_pool *pool = vm->pools[wanted->fallback[i]];
-
-		frame = vmlab_frame_alloc_one(pool, flags);
-		if (frame) {
-			vmlab_numa_count_miss(wanted, pool);
-			return frame;
-		}
-	}
-	return NULL;
+	if (unlikely(!frame))
+		return vmlab_frame_alloc_other(wanted, place, flags);
+	vmlab_numa_count_placed(wanted, place, 1);
+	return frame;
 }
 
 /**
@@ -705,6 +731,7 @@ void vmlab_pool_forget_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 	for (; i < pool->nr_chunks; i++)
 		pool->chunks[i] = pool->chunks[i + 1];
 	vmlab_pool_set_batch(pool);
+	vmlab_numa_pool_resized(pool);
 }
 
 /* All but the policy's part of it. */

@@ -96,11 +96,12 @@ void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot)
 static int vmlab_slot_read(struct vmlab_object *obj, struct vmlab_slot *slot,
 			   struct vmlab_frame **spare, unsigned int readahead)
 {
+	u64 pgoff = vmlab_slot_pgoff(slot);
 	struct vmlab_swapin *in;
 	int claimed;
 
 	if (!*spare)
-		*spare = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm), 0);
+		*spare = vmlab_frame_try(obj->lineage, vmlab_place(obj, pgoff), 0);
 	if (!*spare)
 		return VMLAB_LACKS_FRAME;
 	claimed = vmlab_siblings_claim(slot);
@@ -112,7 +113,7 @@ static int vmlab_slot_read(struct vmlab_object *obj, struct vmlab_slot *slot,
 	}
 	if (readahead == VMLAB_READ_WINDOW)
 		readahead = vmlab_swapin_window(obj, slot, NULL);
-	in = vmlab_swapin_start(obj, slot, spare, readahead);
+	in = vmlab_swapin_start(obj, slot, vmlab_mpol(obj, NULL, pgoff), spare, readahead);
 	return vmlab_swapin_finish(obj, in, slot);
 }
 
@@ -122,7 +123,7 @@ static int vmlab_slot_create(struct vmlab_object *obj, struct vmlab_slot *slot,
 	struct vmlab_frame *frame = *spare;
 
 	if (!frame)
-		frame = vmlab_frame_try(obj->lineage, vmlab_numa_node(obj->vm),
+		frame = vmlab_frame_try(obj->lineage, vmlab_place(obj, vmlab_slot_pgoff(slot)),
 					VMLAB_ALLOC_ZERO);
 	if (!frame)
 		return VMLAB_LACKS_FRAME;
@@ -153,7 +154,8 @@ static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
 		return vmlab_slot_create(obj, slot, spare);
 	if (lacks || fill != VMLAB_FILL_WRITE || !vmlab_slot_is_shared(slot))
 		return lacks;
-	return vmlab_cow_copy(obj, slot, spare) ? VMLAB_LACKS_FRAME : 0;
+	return vmlab_cow_copy(obj, slot, vmlab_mpol(obj, NULL, vmlab_slot_pgoff(slot)), spare) ?
+	       VMLAB_LACKS_FRAME : 0;
 }
 
 /* What a call says: a program cannot do more about a full pool than about a full machine. */
@@ -176,7 +178,7 @@ static int vmlab_slot_supply(struct vmlab_object *obj, u64 pgoff, int lacks,
 		return vmlab_leaf_unshare(obj, pgoff, VMLAB_ALLOC_NO_OOM);
 	if (lacks == -ENOENT)
 		return vmlab_leaf_create(obj, pgoff, VMLAB_ALLOC_NO_OOM);
-	return vmlab_frame_get(obj->lineage, vmlab_numa_node(obj->vm),
+	return vmlab_frame_get(obj->lineage, vmlab_place(obj, pgoff),
 			       VMLAB_ALLOC_ZERO | VMLAB_ALLOC_NO_OOM, spare);
 }
 

@@ -325,20 +325,20 @@ long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 /**
  * vmlab_frame_try() - charge and take a frame without waiting
  * @lineage: who pays
- * @nid: node wanted
+ * @place: where it should be
  * @flags: VMLAB_ALLOC_*
  *
  * Context: a slot may be locked; does not sleep.
  * Return: the frame, INFLIGHT, or NULL.
  */
-struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, int nid,
+struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, struct vmlab_place place,
 				    unsigned int flags)
 {
 	struct vmlab_frame *frame;
 
 	if (!vmlab_lineage_charge(lineage, 1))
 		return NULL;
-	frame = vmlab_frame_alloc(lineage->vm, nid, flags);
+	frame = vmlab_frame_alloc(lineage->vm, place, flags);
 	if (!frame)
 		vmlab_lineage_uncharge(lineage, 1);
 	return frame;
@@ -501,14 +501,25 @@ void vmlab_reclaim_to_limit(struct vmlab_lineage *lineage)
 	}
 }
 
-/* One round on the nodes in turn, until one gives something. */
-static long vmlab_reclaim_direct(struct vmlab *vm, struct vmlab_pool *wanted)
+/**
+ * vmlab_reclaim_direct() - one round on the nodes in turn, until one gives something
+ * @vm: the instance
+ * @place: where a frame is wanted; where it may not be nothing is taken away
+ *
+ * Context, Return: as vmlab_reclaim_pool().
+ */
+long vmlab_reclaim_direct(struct vmlab *vm, struct vmlab_place place)
 {
+	struct vmlab_pool *wanted = vmlab_place_pool(vm, place);
 	long freed = 0, ret;
 	int i;
 
+	if (!wanted)
+		return 0;
 	vmlab_count(vm, reclaim_direct, 1);
 	for (i = 0; i < wanted->nr_fallback && freed <= 0; i++) {
+		if (!vmlab_place_allows(place, wanted->fallback[i]))
+			continue;
 		ret = vmlab_reclaim_pool(vm->pools[wanted->fallback[i]], VMLAB_DIRECT_BATCH);
 		freed = ret ? : freed;
 	}
@@ -530,10 +541,11 @@ static bool vmlab_drain_all(struct vmlab *vm)
  * Nothing could be reclaimed: have others freed something, are frames in caches, or in the
  * hands of somebody?  Each is asked once, since each answer costs a look at all frames.
  */
-static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained, bool *waited,
-				unsigned long *until)
+static bool vmlab_worth_a_retry(struct vmlab *vm, struct vmlab_place place, long evicted,
+				bool *drained, bool *waited, unsigned long *until)
 {
-	if (atomic_long_read(&vm->nr_evicted) != evicted) {
+	/* What is evicted elsewhere is no help to who may not go there. */
+	if (!place.strict && atomic_long_read(&vm->nr_evicted) != evicted) {
 		/* What others freed may be in their caches by now. */
 		*drained = false;
 		return true;
@@ -555,7 +567,7 @@ static bool vmlab_worth_a_retry(struct vmlab *vm, long evicted, bool *drained, b
  * or ask the OOM policy.  vm->activity is let go in both: who empties the chunk wants it
  * for write.
  */
-static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
+static int vmlab_last_resort(struct vmlab *vm, struct vmlab_place place, unsigned int flags,
 			     unsigned long ends, unsigned long *until)
 {
 	if (READ_ONCE(vm->shrinking) && !vmlab_waited_enough(until)) {
@@ -564,54 +576,50 @@ static int vmlab_last_resort(struct vmlab *vm, int nid, unsigned int flags,
 	}
 	/* Who was killed frees what he has step by step: worth a wait of its own. */
 	*until = 0;
-	return flags & VMLAB_ALLOC_NO_OOM ? -ENOSPC : vmlab_oom(vm, nid, ends);
+	return flags & VMLAB_ALLOC_NO_OOM ? -ENOSPC : vmlab_oom(vm, place, ends);
 }
 
 /**
  * vmlab_frame_make_room() - reclaim once, so that the next try may find a frame
  * @lineage: who will pay
- * @nid: node wanted
+ * @place: where it should be
  *
  * For a fault that can come again: nothing is promised, and nobody is killed.
  *
  * Context: as vmlab_frame_get().
  */
-void vmlab_frame_make_room(struct vmlab_lineage *lineage, int nid)
+void vmlab_frame_make_room(struct vmlab_lineage *lineage, struct vmlab_place place)
 {
-	struct vmlab_pool *wanted = vmlab_numa_pool(lineage->vm, nid);
-
 	if (!vmlab_lineage_charge(lineage, 1)) {
 		vmlab_count(lineage->vm, limit_hit, 1);
 		vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2);
 		return;
 	}
 	vmlab_lineage_uncharge(lineage, 1);
-	if (wanted)
-		vmlab_reclaim_direct(lineage->vm, wanted);
+	vmlab_reclaim_direct(lineage->vm, place);
 }
 
 /**
  * vmlab_frame_get() - charge and take a frame, reclaiming for it if need be
  * @lineage: who pays
- * @nid: node wanted
+ * @place: where it should be
  * @flags: VMLAB_ALLOC_*
  * @frame: out: the frame, INFLIGHT
  *
  * Context: sleeps; no slot locked; vm->activity held for read.
  * Return: 0; -ENOSPC when the limit or the pool is exhausted and the OOM policy
- * gives nothing; -EINTR on a fatal signal.  Never -ENOMEM: that is the machine's memory.
+ * gives nothing, or @place is nowhere; -EINTR on a fatal signal.  Never -ENOMEM: that is the machine's memory.
  */
-int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
+int vmlab_frame_get(struct vmlab_lineage *lineage, struct vmlab_place place, unsigned int flags,
 		    struct vmlab_frame **frame)
 {
 	struct vmlab *vm = lineage->vm;
-	struct vmlab_pool *wanted = vmlab_numa_pool(vm, nid);
 	unsigned long until = 0, ends = 0;
 	bool drained = false, waited = false;
 	long evicted;
 	int err;
 
-	if (!wanted)
+	if (!vmlab_place_pool(vm, place))
 		return -ENOSPC;
 	for (;;) {
 		if (!drained)
@@ -619,7 +627,7 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 		err = vmlab_charge_wait(lineage);
 		if (err)
 			return err;
-		*frame = vmlab_frame_alloc(vm, nid, flags);
+		*frame = vmlab_frame_alloc(vm, place, flags);
 		if (*frame)
 			return 0;
 		/* vm->activity may be let go below: leave no charge that verify would miss. */
@@ -627,11 +635,11 @@ int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		evicted = atomic_long_read(&vm->nr_evicted);
-		if (!vmlab_reclaim_failed_active(vm, vmlab_reclaim_direct(vm, wanted), &until))
+		if (!vmlab_reclaim_failed_active(vm, vmlab_reclaim_direct(vm, place), &until))
 			continue;
-		if (vmlab_worth_a_retry(vm, evicted, &drained, &waited, &until))
+		if (vmlab_worth_a_retry(vm, place, evicted, &drained, &waited, &until))
 			continue;
-		err = vmlab_last_resort(vm, nid, flags, ends, &until);
+		err = vmlab_last_resort(vm, place, flags, ends, &until);
 		if (err)
 			return err;
 		drained = false;

@@ -16,30 +16,32 @@
 /* How often pages are evicted for the sake of one chunk. */
 #define VMLAB_RESERVE_RECLAIMS	4
 
-/* Whole or made so, on the node of the caller first. */
-static int vmlab_reserve_chunk(struct vmlab_object *obj, u64 index)
+/* Whole or made so, on the node wanted first. */
+static int vmlab_reserve_chunk(struct vmlab_object *obj, u64 index, struct vmlab_place place)
 {
 	struct vmlab *vm = obj->vm;
-	struct vmlab_pool *wanted = vmlab_numa_pool(vm, vmlab_numa_node(vm));
+	struct vmlab_pool *wanted = vmlab_place_pool(vm, place);
 	int i, err = -ENOSPC;
 
 	for (i = 0; wanted && i < wanted->nr_fallback && err == -ENOSPC; i++) {
+		if (!vmlab_place_allows(place, wanted->fallback[i]))
+			continue;
 		percpu_down_read(&vm->activity);
-		err = vmlab_huge_create(obj, index, wanted->fallback[i], true);
+		err = vmlab_huge_create(obj, index, vmlab_place_only(wanted->fallback[i]), true);
 		percpu_up_read(&vm->activity);
 	}
 	return err;
 }
 
-static bool vmlab_reserve_compact(struct vmlab *vm)
+static bool vmlab_reserve_compact(struct vmlab *vm, struct vmlab_place place)
 {
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
 		struct vmlab_pool *pool = vm->pools[nid];
 
 		/* It makes whole chunks, not free frames. */
-		if (!pool || READ_ONCE(pool->nr_whole) ||
+		if (!pool || !vmlab_place_allows(place, nid) || READ_ONCE(pool->nr_whole) ||
 		    vmlab_pool_free_frames(pool) < vmlab_high_watermark(pool) + VMLAB_CHUNK_FRAMES)
 			continue;
 		if (vmlab_compact(pool, 1, 1))
@@ -49,13 +51,13 @@ static bool vmlab_reserve_compact(struct vmlab *vm)
 }
 
 /* Evicts as much as two chunks hold: what one needs, and room for what is moved. */
-static bool vmlab_reserve_reclaim(struct vmlab *vm)
+static bool vmlab_reserve_reclaim(struct vmlab *vm, struct vmlab_place place)
 {
 	long freed = 0;
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES && freed <= 0; nid++) {
-		if (!vm->pools[nid])
+	for (nid = 0; nid < VMLAB_NODES_MAX && freed <= 0; nid++) {
+		if (!vm->pools[nid] || !vmlab_place_allows(place, nid))
 			continue;
 		percpu_down_read(&vm->activity);
 		freed = vmlab_reclaim_pool(vm->pools[nid], 2 * VMLAB_CHUNK_FRAMES);
@@ -65,11 +67,12 @@ static bool vmlab_reserve_reclaim(struct vmlab *vm)
 }
 
 /* After it an attempt more is worth it; false: there is nothing that could be done. */
-static bool vmlab_reserve_make_room(struct vmlab *vm, unsigned int *reclaims)
+static bool vmlab_reserve_make_room(struct vmlab *vm, struct vmlab_place place,
+				    unsigned int *reclaims)
 {
-	if (vmlab_reserve_compact(vm))
+	if (vmlab_reserve_compact(vm, place))
 		return true;
-	return (*reclaims)++ < VMLAB_RESERVE_RECLAIMS && vmlab_reserve_reclaim(vm);
+	return (*reclaims)++ < VMLAB_RESERVE_RECLAIMS && vmlab_reserve_reclaim(vm, place);
 }
 
 /* Are these 2 MiB reserved already? */
@@ -93,6 +96,7 @@ static bool vmlab_is_reserved(struct vmlab_object *obj, u64 index)
 static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
 {
 	u64 pgoff = index << VMLAB_LEAF_SHIFT;
+	struct vmlab_place place = vmlab_place_at(obj->vm, vmlab_mpol(obj, NULL, pgoff), index);
 	unsigned int reclaims = 0;
 	int err;
 
@@ -104,10 +108,10 @@ static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
 		vmlab_leaf_reap(obj, index);
 		percpu_up_read(&obj->vm->activity);
 		vmlab_range_forget(obj, pgoff, VMLAB_LEAF_SLOTS);
-		err = vmlab_reserve_chunk(obj, index);
+		err = vmlab_reserve_chunk(obj, index, place);
 		if (err == -ENOSPC && fatal_signal_pending(current))
 			return -EINTR;
-	} while (err == -ENOSPC && vmlab_reserve_make_room(obj->vm, &reclaims));
+	} while (err == -ENOSPC && vmlab_reserve_make_room(obj->vm, place, &reclaims));
 	switch (err) {
 	case 0:
 		vmlab_count(obj->vm, thp_reserve, 1);

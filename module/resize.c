@@ -25,6 +25,29 @@ static struct vmlab_leaf *vmlab_leaf_naming(struct vmlab_leaf *leaf,
 	return leaf;
 }
 
+/**
+ * vmlab_frame_copy() - a resident page gets another frame
+ * @vm: the instance
+ * @lineage: whose page it is
+ * @from: its frame; stays RESIDENT, to be retired when no slot names it any more
+ * @to: INFLIGHT; becomes what @from is, with its copy on swap
+ *
+ * Context: the page is unmapped and flushed; all slots that name it are the caller's.
+ */
+void vmlab_frame_copy(struct vmlab *vm, struct vmlab_lineage *lineage, struct vmlab_frame *from,
+		      struct vmlab_frame *to)
+{
+	copy_page(vmlab_frame_addr(to), vmlab_frame_addr(from));
+	to->flags = from->flags;
+	to->swap = from->swap;
+	from->swap = 0;
+	vmlab_frame_commit(to, lineage, from->pgoff);
+	WRITE_ONCE(to->accessed, 1);	/* its accessed bits went with the PTEs */
+	atomic_set(&to->refs, atomic_read(&from->refs));
+	if (to->swap)
+		WRITE_ONCE(vmlab_swap_slot(vm, to->swap)->frame, to);
+}
+
 static void vmlab_resident_move(struct vmlab *vm, struct vmlab_frame *from,
 				struct vmlab_frame *to)
 {
@@ -36,14 +59,7 @@ static void vmlab_resident_move(struct vmlab *vm, struct vmlab_frame *from,
 	for (leaf = vmlab_leaf_naming(first, from); leaf;
 	     leaf = vmlab_leaf_naming(rcu_dereference_protected(leaf->next, true), from))
 		vmlab_rmap_unmap_page(lineage, leaf, index);
-	copy_page(vmlab_frame_addr(to), vmlab_frame_addr(from));
-	vmlab_frame_commit(to, lineage, from->pgoff);
-	to->flags = from->flags;
-	to->accessed = 1;	/* its accessed bits went with the PTEs */
-	atomic_set(&to->refs, atomic_read(&from->refs));
-	to->swap = from->swap;
-	if (to->swap)
-		vmlab_swap_slot(vm, to->swap)->frame = to;
+	vmlab_frame_copy(vm, lineage, from, to);
 	for (leaf = vmlab_leaf_naming(first, from); leaf;
 	     leaf = vmlab_leaf_naming(rcu_dereference_protected(leaf->next, true), from)) {
 		if (leaf->huge)
@@ -51,7 +67,6 @@ static void vmlab_resident_move(struct vmlab *vm, struct vmlab_frame *from,
 		leaf->words[index] = vmlab_frame_word(to) |
 				     (leaf->words[index] & VMLAB_SLOT_FLAGS);
 	}
-	from->swap = 0;
 	vmlab_frame_retire(from);
 }
 
@@ -59,11 +74,13 @@ static void vmlab_resident_move(struct vmlab *vm, struct vmlab_frame *from,
  * vmlab_chunk_evacuate() - move what is in a chunk elsewhere, as far as there are free frames
  * @vm: the instance
  * @chunk: offline; its CPU caches are drained
+ * @place: where to
  *
  * Context: vm->activity held for write.
  * Return: pages moved.
  */
-unsigned int vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk)
+unsigned int vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk,
+				  struct vmlab_place place)
 {
 	struct vmlab_frame *from, *to;
 	unsigned int i, moved = 0;
@@ -72,7 +89,7 @@ unsigned int vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk)
 		from = &chunk->frames[i];
 		if (from->state != VMLAB_FRAME_RESIDENT && from->state != VMLAB_FRAME_LEAF)
 			continue;
-		to = vmlab_frame_alloc(vm, chunk->pool->nid, 0);
+		to = vmlab_frame_alloc(vm, place, 0);
 		if (!to)
 			break;
 		if (from->state == VMLAB_FRAME_LEAF)
@@ -96,7 +113,7 @@ static bool vmlab_chunk_try_remove(struct vmlab_pool *pool, struct vmlab_chunk *
 	vmlab_pool_drain(pool);
 	percpu_down_write(&vm->activity);
 	if (!chunk->reserved)
-		vmlab_chunk_evacuate(vm, chunk);
+		vmlab_chunk_evacuate(vm, chunk, vmlab_place_near(pool->nid));
 	/* A CPU that died may just be giving back the last frames, see vmlab_cpu_dead(). */
 	spin_lock(&pool->lock);
 	gone = vmlab_chunk_is_whole(chunk);

@@ -41,7 +41,9 @@ struct vmlab_object *vmlab_snapshot(struct vmlab_object *obj, bool frozen)
 	if (IS_ERR(copy))
 		return copy;
 	copy->frozen = frozen;
-	err = vmlab_snapshot_fill(obj, copy);
+	err = vmlab_mpol_copy(copy, obj);
+	if (!err)
+		err = vmlab_snapshot_fill(obj, copy);
 	if (err) {
 		vmlab_object_destroy(copy);
 		return ERR_PTR(err);

@@ -24,6 +24,10 @@ const char * const vmlab_node_stat_names[VMLAB_NR_NODE_STATS] = {
 	[VMLAB_interleave_hit]	= "interleave_hit",
 	[VMLAB_local_node]	= "local_node",
 	[VMLAB_other_node]	= "other_node",
+	[VMLAB_fault_local]	= "fault_local",
+	[VMLAB_fault_remote]	= "fault_remote",
+	[VMLAB_migrate_in]	= "migrate_in",
+	[VMLAB_migrate_out]	= "migrate_out",
 };
 
 /**
@@ -53,7 +57,7 @@ u64 vmlab_stat_sum(struct vmlab *vm, enum vmlab_stat stat)
  *
  * Any context, no locks.
  *
- * Return: frames handed out on all CPUs since load, as @stat classes them.
+ * Return: frames handed out, faults or pages moved on all CPUs since load: see @stat.
  */
 u64 vmlab_node_stat_sum(struct vmlab_pool *pool, enum vmlab_node_stat stat)
 {

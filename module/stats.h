@@ -66,6 +66,7 @@
 	X(populate_pages,	"pages that POPULATE or PIN made resident or found so") \
 	X(pageout_pages,	"pages evicted by PAGEOUT") \
 	X(migrate,		"a page moved to another frame") \
+	X(migrate_busy,		"a page that MIGRATE was to move was in use and stayed") \
 	X(thp_fault_alloc,	"a store to a hole got a chunk of 2 MiB") \
 	X(thp_fault_fallback,	"a store that might have had one got 4 KiB, for one of these:") \
 	X(thp_fallback_place,	"the mapping has no room for 2 MiB there") \
@@ -102,6 +103,10 @@ enum vmlab_node_stat {
 	VMLAB_interleave_hit,
 	VMLAB_local_node,
 	VMLAB_other_node,
+	VMLAB_fault_local,
+	VMLAB_fault_remote,
+	VMLAB_migrate_in,
+	VMLAB_migrate_out,
 	VMLAB_NR_NODE_STATS
 };
 

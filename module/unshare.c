@@ -175,19 +175,20 @@ int vmlab_leaf_unshare(struct vmlab_object *obj, u64 pgoff, unsigned int flags)
 {
 	bool wait = !(flags & VMLAB_ALLOC_NO_WAIT);
 	struct vmlab_lineage *lineage = obj->lineage;
-	int err, nid = vmlab_numa_node(obj->vm);
+	struct vmlab_place place = vmlab_place(obj, pgoff);
 	struct vmlab_leaf *from, *to;
 	struct vmlab_frame *frame;
+	int err;
 
 	if (vmlab_unshare_must_not(obj, flags))
 		return -EAGAIN;
 	/* All words of the new leaf will be written: it need not be zeroed. */
 	if (wait) {
-		err = vmlab_frame_get(lineage, nid, flags, &frame);
+		err = vmlab_frame_get(lineage, place, flags, &frame);
 		if (err)
 			return err;
 	} else {
-		frame = vmlab_frame_try(lineage, nid, 0);
+		frame = vmlab_frame_try(lineage, place, 0);
 		if (!frame)
 			return -EAGAIN;
 	}

@@ -43,7 +43,9 @@
  *   retire.c    takes empty PTE tables away, for a PMD that maps 2 MiB
  *   oom.c       when nothing can be reclaimed
  *   inject.c    makes allocations and I/O fail on demand
- *   numa.c      which node a frame comes from, and its statistics
+ *   mempolicy.c which memory policy goes for a page
+ *   numa.c      which nodes that comes to, and their statistics
+ *   migrate.c   moves pages to other nodes
  *   stats.c     per-CPU counters
  *   debugfs.c   shows and sets; debugfs_walk.c shows walks; verify.c checks the books
  *   trace.h     the tracepoints
@@ -101,6 +103,7 @@
 #include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/list.h>
+#include <linux/maple_tree.h>
 #include <linux/mempool.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -119,6 +122,7 @@
 #include "compat.h"
 #include "frame.h"
 #include "inject.h"
+#include "numa.h"
 #include "policy.h"
 #include "stats.h"
 #include "swap.h"
@@ -312,6 +316,7 @@ enum vmlab_object_kind {
  *		says: no leaf, but PTEs may map the zero page in this 2 MiB (leaf.c)
  * @nr_fades:	how often marks of the zero page were about to be taken away, under the
  *		xa_lock of @leaves
+ * @mpols:	FILE, SNAPSHOT: memory policies of ranges of pages, see mempolicy.c
  * @leaf_seq:	how often a leaf in @leaves was exchanged for another.  Who looks one
  *		up reads it before, and again under leaf->lock
  * @mm:		PRIVATE: whose mappings; compared, never followed
@@ -341,6 +346,7 @@ struct vmlab_object {
 	struct xarray		leaves;
 	unsigned long		nr_fades;
 	unsigned long		leaf_seq;
+	struct maple_tree	mpols;
 	struct mm_struct	*mm;
 	struct vmlab_object	*file_obj;
 	unsigned int		nr_regions;
@@ -431,6 +437,7 @@ struct vmlab_pcp {
  * @nr_chunks:	how many
  * @fallback:	nodes to try in turn, this one first, by distance
  * @nr_fallback: how many
+ * @weight:	its share of what is interleaved by weight, at least 1
  * @pcp_batch:	frames moved between a per-CPU cache and the pool at once
  * @lock:	what follows, and the chunks' books
  * @partial:	chunks with some free frames
@@ -461,6 +468,7 @@ struct vmlab_pool {
 	unsigned int		nr_chunks;
 	int			*fallback;
 	int			nr_fallback;
+	u8			weight;
 	unsigned int		pcp_batch;
 
 	spinlock_t		lock ____cacheline_aligned_in_smp;
@@ -515,6 +523,7 @@ enum vmlab_oom_policy {
  * @activity:	read: changes slots, frames or PTEs; write: the world stands still
  * @stats:	per-CPU counters
  * @pools:	by node number; NULL: no pool there
+ * @pool_nodes: mask of the nodes whose pools have memory; changes only while frozen
  * @mnt:	the mount of its pseudo file system
  * @lineages:	by number; lookups under RCU and by tryget
  * @objects:	likewise
@@ -550,6 +559,7 @@ struct vmlab {
 	struct percpu_rw_semaphore activity;
 	struct vmlab_stats __percpu *stats;
 	struct vmlab_pool	*pools[MAX_NUMNODES];
+	unsigned long		pool_nodes;
 	struct vfsmount		*mnt;
 	struct xarray		lineages;
 	struct xarray		objects;
@@ -655,8 +665,8 @@ void vmlab_siblings_bring(struct vmlab_slot *slot, u64 entry, struct vmlab_frame
 bool vmlab_slot_is_shared(const struct vmlab_slot *slot);
 #define VMLAB_COW_AHEAD_MAX	15U
 unsigned int vmlab_cow_copy_ahead(struct vmlab_object *obj, struct vmlab_slot *slot,
-				  unsigned int nr);
-int vmlab_cow_copy(struct vmlab_object *obj, struct vmlab_slot *slot,
+				  u64 mpol, unsigned int nr);
+int vmlab_cow_copy(struct vmlab_object *obj, struct vmlab_slot *slot, u64 mpol,
 		   struct vmlab_frame **spare);
 
 /* object.c */
@@ -684,6 +694,7 @@ struct vmlab_usage {
 	u64 pinned;
 	u64 shared;
 	u64 huge;
+	u64 on_node[VMLAB_NODES_MAX];	/* frames, those of leaves included */
 	struct vmlab_events events;
 };
 
@@ -788,10 +799,11 @@ void vmlab_huge_init(struct vmlab *vm, enum vmlab_huge_setting setting);
 void vmlab_huge_set(struct vmlab *vm, enum vmlab_huge_setting setting);
 void vmlab_huge_wake(struct vmlab *vm);
 bool vmlab_huge_fits(struct vm_area_struct *vma, unsigned long addr);
-vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool write,
-			    unsigned int flags, int *node);
+vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, u64 mpol,
+			    bool write, unsigned int flags, int *node);
 bool vmlab_huge_store(struct vm_fault *vmf, struct vmlab_object *obj, int *node);
-int vmlab_huge_create(struct vmlab_object *obj, u64 index, int nid, bool reserve);
+int vmlab_huge_create(struct vmlab_object *obj, u64 index, struct vmlab_place place,
+		      bool reserve);
 void vmlab_chunk_drop(struct vmlab_leaf *leaf);
 void vmlab_chunk_zero(struct vmlab_chunk *chunk);
 
@@ -804,6 +816,7 @@ void vmlab_chunk_zero(struct vmlab_chunk *chunk);
  * @max_swapped: slots that may have to be read from swap
  * @nid:	only if most of its pages are on this node; NUMA_NO_NODE: on any
  * @copy:	a huge page of which others name a part too becomes one of its own
+ * @move:	a huge page that is the object's alone goes to another chunk on @nid
  */
 struct vmlab_collapse_rules {
 	unsigned int	max_none;
@@ -811,6 +824,7 @@ struct vmlab_collapse_rules {
 	unsigned int	max_swapped;
 	int		nid;
 	bool		copy;
+	bool		move;
 };
 
 int vmlab_collapse(struct vmlab_object *obj, u64 index, const struct vmlab_collapse_rules *rules);
@@ -859,7 +873,8 @@ void vmlab_pool_drain_cpu(struct vmlab_pool *pool, unsigned int cpu);
 unsigned long vmlab_pool_free_frames(struct vmlab_pool *pool);
 unsigned int vmlab_frame_alloc_bulk(struct vmlab_pool *pool, unsigned int flags,
 				    struct vmlab_frame **frames, unsigned int nr);
-struct vmlab_frame *vmlab_frame_alloc(struct vmlab *vm, int nid, unsigned int flags);
+struct vmlab_frame *vmlab_frame_alloc(struct vmlab *vm, struct vmlab_place place,
+				      unsigned int flags);
 void vmlab_frame_free(struct vmlab_frame *frame);
 void vmlab_frame_commit(struct vmlab_frame *frame, struct vmlab_lineage *lineage,
 			u64 pgoff);
@@ -902,7 +917,10 @@ static inline int vmlab_frame_nid(const struct vmlab_frame *frame)
 
 /* resize.c */
 int vmlab_pool_resize(struct vmlab *vm, int nid, unsigned long mb);
-unsigned int vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk);
+unsigned int vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk,
+				  struct vmlab_place place);
+void vmlab_frame_copy(struct vmlab *vm, struct vmlab_lineage *lineage, struct vmlab_frame *from,
+		      struct vmlab_frame *to);
 unsigned long vmlab_pool_mb(struct vmlab_pool *pool);
 
 /* zero.c */
@@ -1010,11 +1028,12 @@ long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr);
 long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr);
 void vmlab_reclaim_to_limit(struct vmlab_lineage *lineage);
 bool vmlab_reclaim_failed(struct vmlab *vm, long freed, unsigned long *until);
-struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, int nid,
+struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, struct vmlab_place place,
 				    unsigned int flags);
-int vmlab_frame_get(struct vmlab_lineage *lineage, int nid, unsigned int flags,
+int vmlab_frame_get(struct vmlab_lineage *lineage, struct vmlab_place place, unsigned int flags,
 		    struct vmlab_frame **frame);
-void vmlab_frame_make_room(struct vmlab_lineage *lineage, int nid);
+long vmlab_reclaim_direct(struct vmlab *vm, struct vmlab_place place);
+void vmlab_frame_make_room(struct vmlab_lineage *lineage, struct vmlab_place place);
 void vmlab_frame_unget(struct vmlab_lineage *lineage, struct vmlab_frame *frame);
 unsigned long vmlab_watermark(struct vmlab_pool *pool, unsigned int permille);
 
@@ -1085,15 +1104,17 @@ int vmlab_policy_show(struct vmlab *vm, char *buf, size_t size);
 /**
  * struct vmlab_swapin - pages on their way in: one asked for, others read ahead
  * @io:		the I/O; io.io[0] is the page asked for
+ * @mpol:	the policy by which pages read ahead are placed
  * @slots:	the locked slots, in the same order
  */
 struct vmlab_swapin {
 	struct vmlab_swap_batch	io;
+	u64			mpol;
 	struct vmlab_slot	slots[VMLAB_BATCH];
 };
 
 struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
-					struct vmlab_slot *slot,
+					struct vmlab_slot *slot, u64 mpol,
 					struct vmlab_frame **spare,
 					unsigned int readahead);
 int vmlab_swapin_finish(struct vmlab_object *obj, struct vmlab_swapin *in,
@@ -1106,18 +1127,76 @@ void vmlab_swapin_touch(struct vmlab_slot *slot);
 int vmlab_oom_init(struct vmlab *vm);
 void vmlab_oom_exit(struct vmlab *vm);
 unsigned long vmlab_oom_ends(struct vmlab *vm);
-int vmlab_oom(struct vmlab *vm, int nid, unsigned long ends);
+int vmlab_oom(struct vmlab *vm, struct vmlab_place place, unsigned long ends);
+
+/* mempolicy.c */
+u64 vmlab_mpol_from(const struct mempolicy *pol);
+u64 vmlab_mpol_find(struct vmlab_object *obj, struct vm_area_struct *vma, u64 pgoff);
+int vmlab_mpol_check(struct vmlab *vm, u64 mpol);
+void vmlab_mpol_init(struct vmlab_object *obj);
+void vmlab_mpol_exit(struct vmlab_object *obj);
+int vmlab_mpol_set(struct vmlab_object *obj, u64 first, u64 nr, u64 mpol);
+u64 vmlab_mpol_get(struct vmlab_object *obj, u64 pgoff, u64 *end);
+int vmlab_mpol_copy(struct vmlab_object *to, struct vmlab_object *from);
+int vmlab_vma_set_policy(struct vm_area_struct *vma, struct mempolicy *pol);
+
+/**
+ * vmlab_mpol() - the memory policy for a page
+ * @obj: its object
+ * @vma: the mapping through which it is wanted, under its lock; NULL: none
+ * @pgoff: the page
+ *
+ * Return: the policy, 0: none.
+ */
+static inline u64 vmlab_mpol(struct vmlab_object *obj, struct vm_area_struct *vma, u64 pgoff)
+{
+	if (likely(mtree_empty(&obj->mpols) && !vmlab_task_policy() &&
+		   !(vma && vma_policy(vma))))
+		return 0;
+	return vmlab_mpol_find(obj, vma, pgoff);
+}
+
+/* The policy for another page of a range of which one page has @mpol. */
+static inline u64 vmlab_mpol_beside(struct vmlab_object *obj, u64 mpol, u64 pgoff)
+{
+	return likely(mtree_empty(&obj->mpols)) ? mpol : vmlab_mpol_find(obj, NULL, pgoff);
+}
+
+/* migrate.c */
+int vmlab_range_migrate(struct vmlab_object *obj, u64 first, u64 nr, unsigned long nodes,
+			u64 *moved);
 
 /* numa.c */
 int vmlab_numa_init_fallback(struct vmlab_pool *pool);
-int vmlab_numa_node(struct vmlab *vm);
-void vmlab_numa_count_miss(struct vmlab_pool *wanted, struct vmlab_pool *got);
+void vmlab_numa_pool_resized(struct vmlab_pool *pool);
+struct vmlab_place vmlab_place_find(struct vmlab *vm, u64 mpol, u64 index);
+void vmlab_numa_count_miss(struct vmlab_pool *wanted, struct vmlab_pool *got, unsigned int nr);
 struct vmlab_pool *vmlab_numa_nearest(struct vmlab *vm, int nid);
 
-/* The pool of a node, or the nearest to it; NULL when the instance has none at all. */
-static inline struct vmlab_pool *vmlab_numa_pool(struct vmlab *vm, int nid)
+/**
+ * vmlab_place_at() - where a page should be by a policy
+ * @vm: the instance
+ * @mpol: the policy, 0: none
+ * @index: what is counted when pages are spread: pages, or huge pages
+ */
+static inline struct vmlab_place vmlab_place_at(struct vmlab *vm, u64 mpol, u64 index)
 {
-	return likely(vm->pools[nid]) ? vm->pools[nid] : vmlab_numa_nearest(vm, nid);
+	return likely(!mpol) ? vmlab_place_near(numa_mem_id()) : vmlab_place_find(vm, mpol, index);
+}
+
+/* Where a page should be that is wanted by the running task, through no mapping. */
+static inline struct vmlab_place vmlab_place(struct vmlab_object *obj, u64 pgoff)
+{
+	return vmlab_place_at(obj->vm, vmlab_mpol(obj, NULL, pgoff), pgoff);
+}
+
+/* The pool of a node, or the nearest to it; NULL when the instance has none at all. */
+static inline struct vmlab_pool *vmlab_place_pool(struct vmlab *vm, struct vmlab_place place)
+{
+	if (unlikely(place.nid < 0))
+		return NULL;
+	return likely(vm->pools[place.nid]) ? vm->pools[place.nid] :
+	       vmlab_numa_nearest(vm, place.nid);
 }
 
 /* Is the node that of the CPU that asked? */
@@ -1129,11 +1208,42 @@ static inline void vmlab_numa_count_cpu(struct vmlab_pool *pool, unsigned int nr
 		this_cpu_add(pool->node_stats->count[VMLAB_other_node], nr);
 }
 
+/* Counts a fault that found or got its page on a node. */
+static inline void vmlab_numa_count_fault(struct vmlab_pool *pool)
+{
+	if (likely(pool->nid == numa_node_id()))
+		this_cpu_inc(pool->node_stats->count[VMLAB_fault_local]);
+	else
+		this_cpu_inc(pool->node_stats->count[VMLAB_fault_remote]);
+}
+
 /* Counts frames that came from the node that was wanted; see vmlab_numa_count_miss(). */
 static inline void vmlab_numa_count_hit(struct vmlab_pool *pool, unsigned int nr)
 {
 	this_cpu_add(pool->node_stats->count[VMLAB_numa_hit], nr);
 	vmlab_numa_count_cpu(pool, nr);
+}
+
+/*
+ * Counts frames of one pool where those of another were wanted, if it had any: where there is
+ * no memory nobody can have wanted it.
+ */
+static inline void vmlab_numa_count(struct vmlab_pool *wanted, struct vmlab_pool *got,
+				    unsigned int nr)
+{
+	if (likely(wanted == got || !vmlab_pool_nr_frames(wanted)))
+		vmlab_numa_count_hit(got, nr);
+	else
+		vmlab_numa_count_miss(wanted, got, nr);
+}
+
+/* The same for frames whose node was chosen by a policy, perhaps. */
+static inline void vmlab_numa_count_placed(struct vmlab_pool *pool, struct vmlab_place place,
+					   unsigned int nr)
+{
+	vmlab_numa_count_hit(pool, nr);
+	if (unlikely(place.spread))
+		this_cpu_add(pool->node_stats->count[VMLAB_interleave_hit], nr);
 }
 
 /* debugfs.c; what its files share is in debugfs.h */

@@ -173,24 +173,6 @@ static uint64_t hits(const char *event)
 	return add_up(&all);
 }
 
-static uint64_t node_counter(const char *name)
-{
-	char file[32], text[1024], *at;
-	uint64_t sum = 0;
-	int node;
-
-	for (node = 0; node < nr_nodes(); node++) {
-		snprintf(file, sizeof(file), "node%d/stats", node);
-		if (debugfs_read(file, text, sizeof(text)) < 0)
-			die("debugfs %s: %m", file);
-		at = strstr(text, name);
-		if (!at)
-			die("%s has no %s", file, name);
-		sum += strtoull(at + strlen(name), NULL, 10);
-	}
-	return sum;
-}
-
 /* As enum vmlab_fault_kind in module/fault_kind.h. */
 enum { ZERO = 1, HOLE, MINOR, MKWRITE, COW, REUSE, SWAP, RETRY, NO_PAGE, HUGE };
 
@@ -258,7 +240,7 @@ static void read_counters(uint64_t *to)
 	size_t i;
 
 	for (i = 0; i < NR_COUNTERS; i++)
-		to[i] = counters[i].of_nodes ? node_counter(counters[i].name) :
+		to[i] = counters[i].of_nodes ? node_counters(counters[i].name) :
 					       counter(counters[i].name);
 }
 

@@ -197,6 +197,77 @@ struct vmlab_ioc_snapshot {
 
 #define VMLAB_SNAPSHOT_FROZEN	(1U << 0)
 
+/**
+ * struct vmlab_ioc_mempolicy - VMLAB_IOC_MEMPOLICY: on which nodes a range's pages should be
+ * @size:	in: see the head of this file
+ * @flags:	in: VMLAB_MEMPOLICY_SET, or 0 to read only
+ * @offset:	in: first byte
+ * @length:	in: bytes.  Read only, out: as far from @offset on the answer goes
+ * @mode:	in, out: VMLAB_MPOL_*
+ * @maxnode:	in: bits of the mask, at most 32768
+ * @nodes:	in: address of the mask: words of 64 bits, node 0 is the lowest bit of the
+ *		first.  It is read, or written, up to @maxnode
+ *
+ * What mbind(2) says of a shared mapping is the same, and the later of the two counts.  A
+ * policy stays with the object, whether it is mapped or not, until another one is set;
+ * copies by VMLAB_IOC_SNAPSHOT begin with it.  It goes before what set_mempolicy(2) says of
+ * the task.  Pages that are there already stay where they are: see VMLAB_IOC_MIGRATE.
+ *
+ * Nodes that have no pool, or one without memory, are left out.  EINVAL: no node is left,
+ * or DEFAULT or LOCAL has any; a node past all that a kernel can have; read only, @maxnode
+ * is too small for the answer.
+ */
+struct vmlab_ioc_mempolicy {
+	__u32 size;
+	__u32 flags;
+	__u64 offset;
+	__u64 length;
+	__u32 mode;
+	__u32 maxnode;
+	__u64 nodes;
+};
+
+#define VMLAB_MEMPOLICY_SET	(1U << 0)
+
+/* vmlab_ioc_mempolicy.mode: numbered as in <linux/mempolicy.h> */
+#define VMLAB_MPOL_DEFAULT	0	/* none: the task's goes */
+#define VMLAB_MPOL_PREFERRED	1	/* the lowest of the nodes, else near to it */
+#define VMLAB_MPOL_BIND		2	/* on the nodes and nowhere else */
+#define VMLAB_MPOL_INTERLEAVE	3	/* by turns: page by page, 2 MiB by 2 MiB */
+#define VMLAB_MPOL_LOCAL	4	/* where the CPU is */
+#define VMLAB_MPOL_PREFERRED_MANY 5	/* on the nodes, else elsewhere */
+#define VMLAB_MPOL_WEIGHTED_INTERLEAVE 6 /* by turns, as many as debugfs node<N>/weight says */
+
+/**
+ * struct vmlab_ioc_migrate - VMLAB_IOC_MIGRATE: move the pages of a range to some nodes
+ * @size:	in: see the head of this file
+ * @flags:	in: VMLAB_RANGE_ADDRESS or 0
+ * @offset:	in: first byte; with VMLAB_RANGE_ADDRESS an address
+ * @length:	in: bytes
+ * @nodes:	in: address of a mask as vmlab_ioc_mempolicy's
+ * @maxnode:	in: bits of the mask
+ * @pad:	in: 0
+ * @moved:	out: bytes moved, also when the call failed part way
+ *
+ * Pages that are on one of the nodes stay; the others go to them by turns, from the node
+ * that has room.  Huge pages go as such where a chunk is free there.  Programs go on
+ * meanwhile; pinned pages move as well.  What is on swap or a hole has no node.
+ *
+ * EINVAL: no node of the mask has a pool with memory; ENOMEM: they are full, and nothing of
+ * theirs can be evicted; EBUSY: some pages stayed, all others were dealt with: those that
+ * VMLAB_IOC_RESERVE has given, or that were in use elsewhere all the time.
+ */
+struct vmlab_ioc_migrate {
+	__u32 size;
+	__u32 flags;
+	__u64 offset;
+	__u64 length;
+	__u64 nodes;
+	__u32 maxnode;
+	__u32 pad;
+	__u64 moved;
+};
+
 /* WALK: the levels of the hardware's page table, from the top */
 #define VMLAB_WALK_PGD		0
 #define VMLAB_WALK_P4D		1
@@ -332,5 +403,7 @@ struct vmlab_ioc_walk {
 #define VMLAB_IOC_COLLAPSE	_IOWR(VMLAB_IOC_MAGIC, 0x0a, struct vmlab_ioc_range)
 #define VMLAB_IOC_SPLIT		_IOWR(VMLAB_IOC_MAGIC, 0x0b, struct vmlab_ioc_range)
 #define VMLAB_IOC_RESERVE	_IOWR(VMLAB_IOC_MAGIC, 0x0c, struct vmlab_ioc_range)
+#define VMLAB_IOC_MEMPOLICY	_IOWR(VMLAB_IOC_MAGIC, 0x0d, struct vmlab_ioc_mempolicy)
+#define VMLAB_IOC_MIGRATE	_IOWR(VMLAB_IOC_MAGIC, 0x0e, struct vmlab_ioc_migrate)
 
 #endif /* _UAPI_VMLAB_H */

@@ -81,7 +81,7 @@ uint64_t counter(const char *name)
 	die("stats has no line %s", name);
 }
 
-static bool has_node(int node)
+bool node_has_pool(int node)
 {
 	char path[64];
 
@@ -94,7 +94,7 @@ int nr_nodes(void)
 	int node, count = 0;
 
 	for (node = 0; node < MAX_NODES; node++)
-		count += has_node(node);
+		count += node_has_pool(node);
 	return count;
 }
 
@@ -122,7 +122,7 @@ uint64_t pool_sum(const char *field)
 	int node;
 
 	for (node = 0; node < MAX_NODES; node++)
-		if (has_node(node))
+		if (node_has_pool(node))
 			sum += pool_field(node, field);
 	return sum;
 }
@@ -189,7 +189,7 @@ static void __attribute__((constructor)) remember_sizes(void)
 	int node;
 
 	for (node = 0; node < MAX_NODES; node++)
-		if (has_node(node))
+		if (node_has_pool(node))
 			first_mb[node] = pool_mb(node);
 }
 
@@ -211,7 +211,7 @@ void settle(void)
 		swap_all_off();
 	}
 	for (node = 0; node < MAX_NODES; node++)
-		if (has_node(node) && first_mb[node] && pool_mb(node) != first_mb[node] &&
+		if (node_has_pool(node) && first_mb[node] && pool_mb(node) != first_mb[node] &&
 		    pool_resize(node, first_mb[node]))
 			die("cannot make node %d's pool %lu MiB: %m", node, first_mb[node]);
 }

@@ -74,6 +74,7 @@ int debugfs_write(const char *name, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 uint64_t counter(const char *name);
 int nr_nodes(void);
+bool node_has_pool(int node);
 uint64_t pool_field(int node, const char *field);
 uint64_t pool_sum(const char *field);
 unsigned long pool_mb(int node);
@@ -86,6 +87,24 @@ bool under_pressure(void);
 
 /* Every law must hold: for the teardown of a fixture, while its objects live. */
 #define EXPECT_VERIFY_OK() EXPECT_STREQ("", verify_complaints())
+
+/* nodes.c: NUMA nodes, and where pages are and should be; nodes are masks */
+uint64_t pool_nodes(void);
+int nth_node(uint64_t mask, uint64_t nth);
+int node_cpu(int node);
+int run_on_cpu(int cpu);
+int node_distance(int from, int to);
+int nearest_node(int from, uint64_t mask);
+int task_mempolicy(int mode, uint64_t nodes);
+int range_policy(void *address, size_t pages, int mode, uint64_t nodes);
+int object_policy(int fd, uint64_t page, uint64_t pages, int mode, uint64_t nodes);
+int object_policy_at(int fd, uint64_t page, uint64_t *nodes, uint64_t *pages);
+int object_migrate(int fd, uint64_t page, uint64_t pages, uint64_t nodes, uint64_t *moved);
+int address_migrate(int fd, const void *address, uint64_t pages, uint64_t nodes,
+		    uint64_t *moved);
+uint64_t pages_on(int fd, const void *address, size_t pages, uint64_t nodes);
+uint64_t node_counter(int node, const char *name);
+uint64_t node_counters(const char *name);
 
 /* process.c: children, signals, chance */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));

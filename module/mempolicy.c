@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory policies: which one goes for a page.
+ *
+ * In this order, as for the shared memory of Linux (shmem_get_policy() in mm/shmem.c and
+ * get_vma_policy() in mm/mempolicy.c):
+ *
+ *   a private mapping's		what mbind() said of that mapping
+ *   an object's range		what mbind() said of a shared mapping of it, of whatever
+ *				process, or ioctl(MEMPOLICY)
+ *   the task's			set_mempolicy(), numactl
+ *   none			the node of the CPU, then the others by distance
+ *
+ * Owns the policies of objects: a maple tree of ranges, whose entries are the policies
+ * themselves.  Those of VMAs and tasks are the kernel's; they are read where nobody else
+ * changes them: a VMA's under its lock or mmap_lock, a task's by itself.  It must never keep
+ * one of those: they are translated, which takes no reference.
+ */
+#include <linux/maple_tree.h>
+#include <linux/mempolicy.h>
+
+#include "vmlab.h"
+
+/**
+ * vmlab_mpol_from() - translate a memory policy of the kernel
+ * @pol: the policy; NULL: none
+ *
+ * Return: the policy as a word, 0: none, or one of a kind that is not known here.
+ */
+u64 vmlab_mpol_from(const struct mempolicy *pol)
+{
+#ifdef CONFIG_NUMA
+	unsigned long nodes;
+	int home;
+
+	if (!pol || pol->mode > VMLAB_MPOL_WEIGHTED_INTERLEAVE)
+		return 0;
+	/* A cpuset that changes may rewrite it meanwhile: either mask will do. */
+	nodes = READ_ONCE(nodes_addr(pol->nodes)[0]);
+	home = READ_ONCE(pol->home_node);
+	if (home >= VMLAB_NODES_MAX)
+		home = NUMA_NO_NODE;
+	return vmlab_mpol_make(pol->mode, nodes, home);
+#else
+	return 0;
+#endif
+}
+
+/**
+ * vmlab_mpol_find() - the policy for a page
+ * @obj: its object
+ * @vma: the mapping through which it is wanted, under its lock; NULL: none
+ * @pgoff: the page
+ *
+ * Context: any but interrupts; does not sleep.
+ * Return: the policy, 0: none.
+ */
+u64 vmlab_mpol_find(struct vmlab_object *obj, struct vm_area_struct *vma, u64 pgoff)
+{
+	void *entry;
+	u64 mpol = 0;
+
+	if (obj->kind == VMLAB_OBJECT_PRIVATE) {
+		if (vma)
+			mpol = vmlab_mpol_from(vma_policy(vma));
+	} else if (!mtree_empty(&obj->mpols)) {
+		entry = mtree_load(&obj->mpols, pgoff);
+		if (entry)
+			mpol = xa_to_value(entry);
+	}
+	return mpol ? : vmlab_mpol_from(vmlab_task_policy());
+}
+
+/**
+ * vmlab_mpol_check() - can a policy be obeyed?
+ * @vm: the instance
+ * @mpol: the policy
+ *
+ * Return: 0; -EINVAL: it names no node that has a pool, or none at all where it must, or some
+ * where it must not.
+ */
+int vmlab_mpol_check(struct vmlab *vm, u64 mpol)
+{
+	unsigned long nodes = vmlab_mpol_nodes(mpol);
+
+	switch (vmlab_mpol_mode(mpol)) {
+	case VMLAB_MPOL_DEFAULT:
+	case VMLAB_MPOL_LOCAL:
+		return nodes ? -EINVAL : 0;
+	case VMLAB_MPOL_PREFERRED:
+	case VMLAB_MPOL_PREFERRED_MANY:
+	case VMLAB_MPOL_BIND:
+	case VMLAB_MPOL_INTERLEAVE:
+	case VMLAB_MPOL_WEIGHTED_INTERLEAVE:
+		return nodes & READ_ONCE(vm->pool_nodes) ? 0 : -EINVAL;
+	default:
+		return -EINVAL;
+	}
+}
+
+/**
+ * vmlab_mpol_init() - an object without policies
+ * @obj: new
+ */
+void vmlab_mpol_init(struct vmlab_object *obj)
+{
+	mt_init_flags(&obj->mpols, MT_FLAGS_USE_RCU);
+}
+
+/**
+ * vmlab_mpol_exit() - forget an object's policies
+ * @obj: nobody finds it any more
+ */
+void vmlab_mpol_exit(struct vmlab_object *obj)
+{
+	mtree_destroy(&obj->mpols);
+}
+
+/**
+ * vmlab_mpol_set() - give a range of an object a policy
+ * @obj: the object
+ * @first: first page
+ * @nr: pages, at least 1
+ * @mpol: the policy; 0: none
+ *
+ * Pages that are there already stay where they are.
+ *
+ * Context: sleeps; also under mmap_lock.
+ * Return: 0 or -ENOMEM.
+ */
+int vmlab_mpol_set(struct vmlab_object *obj, u64 first, u64 nr, u64 mpol)
+{
+	if (vmlab_should_fail(obj->vm, VMLAB_INJECT_call))
+		return -ENOMEM;
+	if (!mpol && mtree_empty(&obj->mpols))
+		return 0;
+	return mtree_store_range(&obj->mpols, first, first + nr - 1,
+				 mpol ? xa_mk_value(mpol) : NULL, GFP_KERNEL_ACCOUNT);
+}
+
+/**
+ * vmlab_mpol_get() - the policy of a page of an object, and how far it goes
+ * @obj: the object
+ * @pgoff: the page
+ * @end: in: where to stop looking; out: the first page from there on that may have another
+ *
+ * Return: the policy, 0: none.
+ */
+u64 vmlab_mpol_get(struct vmlab_object *obj, u64 pgoff, u64 *end)
+{
+	MA_STATE(mas, &obj->mpols, pgoff, pgoff);
+	void *entry;
+
+	if (mtree_empty(&obj->mpols))
+		return 0;
+	rcu_read_lock();
+	entry = mas_walk(&mas);
+	if (mas.last >= pgoff && mas.last < *end - 1)
+		*end = mas.last + 1;
+	rcu_read_unlock();
+	return entry ? xa_to_value(entry) : 0;
+}
+
+/**
+ * vmlab_mpol_copy() - give a copy of an object the same policies
+ * @to: the copy, which nobody finds yet
+ * @from: the original
+ *
+ * Context: sleeps.
+ * Return: 0 or -ENOMEM.
+ */
+int vmlab_mpol_copy(struct vmlab_object *to, struct vmlab_object *from)
+{
+	u64 pgoff, end, mpol;
+	int err = 0;
+
+	if (mtree_empty(&from->mpols))
+		return 0;
+	for (pgoff = 0; !err && pgoff < VMLAB_OBJECT_PAGES; pgoff = end) {
+		end = VMLAB_OBJECT_PAGES;
+		mpol = vmlab_mpol_get(from, pgoff, &end);
+		if (mpol)
+			err = vmlab_mpol_set(to, pgoff, end - pgoff, mpol);
+		cond_resched();
+	}
+	return err;
+}
+
+/**
+ * vmlab_vma_set_policy() - vm_operations->set_policy: mbind()
+ * @vma: the mapping, cut to the range
+ * @pol: its policy from now on; NULL: none
+ *
+ * A shared mapping's goes for the object, so for all who map it: shmem_set_policy() does the
+ * same.  There is no ->get_policy, which would have to give out policies of the kernel's:
+ * get_mempolicy() tells what mbind() said of the mapping asked about.
+ *
+ * Context: mmap_lock held for write.
+ * Return: 0; -EINVAL: none of its nodes has a pool; -ENOMEM.
+ */
+int vmlab_vma_set_policy(struct vm_area_struct *vma, struct mempolicy *pol)
+{
+	struct vmlab_region *region = vma->vm_private_data;
+	struct vmlab_object *obj = region->object;
+	u64 mpol = vmlab_mpol_from(pol);
+	int err;
+
+	if (!obj)
+		return 0;
+	/* Linux takes a preferred node without memory for a wish. */
+	if (vmlab_mpol_mode(mpol) == VMLAB_MPOL_BIND) {
+		err = vmlab_mpol_check(obj->vm, mpol);
+		if (err)
+			return err;
+	}
+	if (vmlab_region_is_private(region))
+		return 0;
+	return vmlab_mpol_set(obj, vma->vm_pgoff, vma_pages(vma), mpol);
+}
