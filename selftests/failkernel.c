@@ -141,6 +141,8 @@ FIXTURE_SETUP(failkernel)
 	ASSERT_TRUE(module_text(&self->start, &self->end));
 	all_off();
 	settle();
+	if (under_pressure())
+		pools_scaled(4);
 	ASSERT_EQ(0, swap_use_only(swap_disk()));
 	ASSERT_EQ(0, debugfs_write("oom", "sigbus\n"));
 	self->used = used_frames();
@@ -165,7 +167,7 @@ FIXTURE_TEARDOWN(failkernel)
 
 static int mixed(void *arg)
 {
-	return ledger_work(arg, seconds(10));
+	return ledger_work(arg, seconds(10), 10);
 }
 
 struct administration {

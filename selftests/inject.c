@@ -46,6 +46,7 @@ FIXTURE(inject)
 FIXTURE_SETUP(inject)
 {
 	settle();
+	pools_scaled(under_pressure() ? 4 : 8);
 	fresh_swap();
 	ASSERT_EQ(0, debugfs_write("oom", "sigbus\n"));
 	self->used = used_frames();
@@ -1429,6 +1430,7 @@ FIXTURE_VARIANT(sweep)
 FIXTURE_SETUP(sweep)
 {
 	settle();
+	pools_scaled(under_pressure() ? 4 : 8);
 	fresh_swap();
 	ASSERT_EQ(0, debugfs_write("oom", "sigbus\n"));
 	ASSERT_EQ(0, swap_format(under_pressure() ? spare_disk() : pressure_disk()));
@@ -1475,7 +1477,8 @@ FIXTURE_VARIANT_ADD(sweep, verify) { CLASS(verify, 4) };
 
 TEST_F_TIMEOUT(sweep, call_by_call, 200)
 {
-	uint64_t n, step = 1, seen = 0;
+	uint64_t n, step = 1, seen = 0, state = seed();
+	const uint64_t singly = scaled(16, 4);
 	bool last = false;
 
 	for (n = 1; !last; n += step) {
@@ -1484,20 +1487,24 @@ TEST_F_TIMEOUT(sweep, call_by_call, 200)
 		all_once(_metadata, self->mb);
 		last = !inject_count(variant->class);
 		seen = inject_seen(variant->class);
-		/* The first ones one by one, then with growing strides, lest it take for ever. */
-		if (n >= 24)
-			step = n / 8;
-		ASSERT_LT(n, 5000);
+		/*
+		 * The first ones one by one, then with growing strides, lest it take for ever.
+		 * Which ones those are is chance: in time each call has its turn.
+		 */
+		if (n >= singly)
+			step = 1 + chance(&state) % (2 * n / scaled(4, 1));
+		ASSERT_LT(seen, 5000);
 	}
 	note("%s: %lu calls, none failed of those from %lu on", variant->class,
 	     (unsigned long)seen, (unsigned long)(n - step));
 	EXPECT_GE(seen, variant->least);
 }
 
+static unsigned int least_steps;
+
 static int mixed(void *arg)
 {
-	/* Enough steps to meet failures, which come by chance. */
-	return ledger_work(arg, seconds(8 * slowness()));
+	return ledger_work(arg, seconds(6), least_steps);
 }
 
 #define WORKERS 3
@@ -1538,6 +1545,8 @@ static void mixed_load(struct __test_metadata *_metadata, unsigned int permille,
 		ASSERT_EQ(0, ledger_open(&ledgers[i], TAG + 2 + i, pages, state * (2 * i + 3)));
 		ASSERT_EQ(0, ledger_map(&ledgers[i]));
 	}
+	/* Enough to meet failures, which come by chance. */
+	least_steps = 5000 / permille;
 	injected = counter("injected");
 	ASSERT_EQ(0, inject("all", "random %u %lu", permille, (unsigned long)state));
 	for (i = 0; i < WORKERS; i++)

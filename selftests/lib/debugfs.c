@@ -145,6 +145,23 @@ int pool_resize(int node, unsigned long mb)
 	return debugfs_write(name, "%lu\n", mb);
 }
 
+/*
+ * Smaller pools where the kernel is slow, of so many MiB at least on each node: for tests whose
+ * work grows with the pool.  settle() undoes it.
+ */
+void pools_scaled(unsigned long least_mb)
+{
+	int node;
+
+	for (node = 0; node < MAX_NODES; node++) {
+		/* A pool is made of chunks of 2 MiB. */
+		unsigned long fewer = scaled(first_mb[node], least_mb) & ~1UL;
+
+		if (has_node(node) && fewer < first_mb[node] && pool_resize(node, fewer))
+			die("cannot make node %d's pool %lu MiB: %m", node, fewer);
+	}
+}
+
 /* The BAD lines of `verify`, or "" when every law holds. */
 const char *verify_complaints(void)
 {

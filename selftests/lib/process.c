@@ -194,6 +194,18 @@ unsigned int slowness(void)
 	return said && atoi(said) > 0 ? (unsigned int)atoi(said) : 1;
 }
 
+/*
+ * How much to do of what is repeated only to give chance more to work with, or is large only
+ * to go round often: @usual, divided by slowness(), but never less than @least, which must
+ * be enough for the test to show what it is for.
+ */
+unsigned long scaled(unsigned long usual, unsigned long least)
+{
+	unsigned long fewer = usual / slowness();
+
+	return fewer > least ? fewer : least;
+}
+
 unsigned int __wrap_alarm(unsigned int seconds)
 {
 	return __real_alarm(seconds * slowness());

@@ -79,6 +79,7 @@ uint64_t pool_field(int node, const char *field);
 uint64_t pool_sum(const char *field);
 unsigned long pool_mb(int node);
 int pool_resize(int node, unsigned long mb);
+void pools_scaled(unsigned long least_mb);
 const char *verify_complaints(void);
 bool wait_for_free(uint64_t frames);
 bool wait_for_pool(const char *field, uint64_t least);
@@ -120,6 +121,7 @@ uint64_t chance(uint64_t *state);
 uint64_t seed(void);
 unsigned int seconds(unsigned int unless_said);
 unsigned int slowness(void);
+unsigned long scaled(unsigned long usual, unsigned long least);
 bool kernel_is(const char *name);
 double now(void);
 /* The programs are linked so that the harness's limits for each test come to the wrap. */
@@ -190,7 +192,7 @@ int ledger_read(struct ledger *ledger, size_t page);
 int ledger_discard(struct ledger *ledger, size_t page);
 void ledger_step(struct ledger *ledger);
 void ledger_check(struct ledger *ledger);
-int ledger_work(struct ledger *ledger, unsigned int seconds);
+int ledger_work(struct ledger *ledger, unsigned int seconds, unsigned int steps);
 
 /* inject.c: what is made to fail, and whom that must not harm */
 struct bystander;
