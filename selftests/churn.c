@@ -77,7 +77,7 @@ static void tell(uint64_t number, uint64_t *free, uint64_t *whole)
 
 TEST(churn)
 {
-	uint64_t lives = setting("LIVES", LIVES), number, free, whole;
+	uint64_t lives = setting("LIVES", scaled(LIVES, 600)), number, free, whole;
 	bool compacts = setting("COMPACT", 0);
 	static struct life life[LIVE];
 	int node, i;

@@ -239,7 +239,7 @@ static int member(struct view *view, unsigned int depth, unsigned int steps)
 
 static int family_lives(void *arg)
 {
-	return member(arg, 3, 60);
+	return member(arg, 3, scaled(60, 24));
 }
 
 TEST_F_TIMEOUT(cowisolation, a_family_at_random, 200)
@@ -247,7 +247,7 @@ TEST_F_TIMEOUT(cowisolation, a_family_at_random, 200)
 	int fd = object_open(), round;
 	struct view view = family(fd, false);
 
-	for (round = 0; round < 3; round++) {
+	for (round = 0; round < (int)scaled(3, 2); round++) {
 		EXPECT_EQ(0, child_run(family_lives, &view));
 		view.state += round + 1;
 		view_store(&view, round);
@@ -265,7 +265,7 @@ TEST_F_TIMEOUT(cowisolation, a_family_and_its_file, 200)
 	char *shared = object_map(fd, 0, PAGES), *map;
 	struct view view;
 
-	for (round = 0; round < 2; round++) {
+	for (round = 0; round < (int)scaled(2, 1); round++) {
 		pid_t pid;
 		size_t i;
 
@@ -297,10 +297,12 @@ TEST_F_TIMEOUT(cowisolation, a_family_and_its_file, 200)
 TEST_F_TIMEOUT(cowisolation, frames_of_a_family_come_back_empty, 100)
 {
 	int fd, round;
-	size_t pages = pool_sum("total") * 3 / 4;
+	size_t pages;
 	char *map;
 
-	for (round = 0; round < 2; round++) {
+	pools_scaled(4);
+	pages = pool_sum("total") * 3 / 4;
+	for (round = 0; round < (int)scaled(2, 1); round++) {
 		struct view view;
 
 		fd = object_open();

@@ -135,6 +135,9 @@ FIXTURE_VARIANT_ADD(order, random)
 FIXTURE_SETUP(order)
 {
 	/* Under pressure twice what the pool holds. */
+	settle();
+	if (under_pressure())
+		pools_scaled(2);
 	self->pages = under_pressure() ? 2 * pool_sum("total") : 3072;
 	self->fd = object_open();
 	ASSERT_GE(self->fd, 0);
@@ -144,6 +147,7 @@ FIXTURE_TEARDOWN(order)
 {
 	EXPECT_VERIFY_OK();
 	close(self->fd);
+	settle();
 }
 
 /* The i-th page in an order; @mask is one less than a power of two, @pages at most that. */

@@ -293,7 +293,7 @@ static void fork_under_fire(struct __test_metadata *_metadata, unsigned int fork
 
 TEST_F_TIMEOUT(fork, while_threads_write, 120)
 {
-	fork_under_fire(_metadata, 15);
+	fork_under_fire(_metadata, scaled(15, 8));
 }
 
 /* Many VMAs, over the edges of leaves, while others write to some of them. */
@@ -303,7 +303,7 @@ TEST_F_TIMEOUT(fork, split_in_pieces, 120)
 
 	for (i = 1; i < PAGES - 40; i += 41)
 		ASSERT_EQ(0, madvise(map + i * PAGE, 3 * PAGE, MADV_RANDOM));
-	fork_under_fire(_metadata, 8);
+	fork_under_fire(_metadata, scaled(8, 4));
 	pages_fill(map, TAG, 0, PAGES, 1);
 	ASSERT_EQ(0, munmap(map + 500 * PAGE, 30 * PAGE));
 	EXPECT_EQ(0, pages_wrong(map, TAG, 0, 500, 1));
@@ -519,7 +519,7 @@ TEST_F_TIMEOUT(fork, killed_at_any_moment, 60)
 	uint64_t state = seed();
 	int i;
 
-	for (i = 0; i < 12; i++) {
+	for (i = 0; i < (int)scaled(12, 6); i++) {
 		pid_t pid = child_start(works_for_ever, NULL);
 
 		usleep(chance(&state) % 60000);

@@ -282,13 +282,15 @@ TEST_F_TIMEOUT(hugegup, while_it_comes_and_goes, 120)
 	uint64_t promotions = counter("thp_collapse_alloc");
 	double until = now() + 60 * slowness();
 	struct race *race = self->race;
+	/* Four rounds have one of each kind. */
+	const unsigned int rounds = scaled(ROUNDS, 8), enough = scaled(ATTEMPTS, 60);
 	unsigned int attempts, bad = 0;
 	pthread_t thread;
 	pid_t pid;
 
 	pid = child_start(stranger, race);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, churn, race));
-	for (attempts = 0; (attempts < ATTEMPTS || race->rounds < ROUNDS) && now() < until;
+	for (attempts = 0; (attempts < enough || race->rounds < rounds) && now() < until;
 	     attempts++) {
 		struct iovec iov = some_run(race);
 		ssize_t done = variant->attempt(race, &iov);
@@ -305,7 +307,7 @@ TEST_F_TIMEOUT(hugegup, while_it_comes_and_goes, 120)
 	     (unsigned long)(counter("thp_split_page") - splits));
 	EXPECT_EQ(0, bad);
 	EXPECT_EQ(0, race->wrong);
-	EXPECT_GE(race->rounds, ROUNDS);
+	EXPECT_GE(race->rounds, rounds);
 	EXPECT_GT(counter("thp_fault_alloc"), huge);
 	EXPECT_GT(counter("thp_collapse_alloc"), promotions);
 	EXPECT_GT(counter("thp_split_page"), splits + 2);

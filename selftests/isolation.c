@@ -22,6 +22,7 @@ FIXTURE(isolation)
 FIXTURE_SETUP(isolation)
 {
 	settle();
+	pools_scaled(4);
 	self->total = pool_sum("total");
 }
 

@@ -322,7 +322,7 @@ TEST_F(private, pieces_in_any_order)
 	uint64_t state = seed();
 	size_t p;
 
-	for (i = 0; i < 400; i++) {
+	for (i = 0; i < scaled(400, 150); i++) {
 		uint32_t n = chance(&state) % SLOTS;
 
 		if (piece[n].map) {

@@ -229,7 +229,7 @@ TEST_F_TIMEOUT(reclaim, swappiness, 60)
 {
 	static const unsigned int values[] = { 0, 200, 60 };
 	unsigned int first = setting("swappiness");
-	size_t pages = 2 * pool_sum("total"), i;
+	size_t pages = pool_sum("total") * 5 / 4, i;
 	char *map = object_map(self->fd, 0, pages);
 
 	for (i = 0; i < ARRAY_SIZE(values); i++) {

@@ -27,6 +27,7 @@ FIXTURE(sparse)
 FIXTURE_SETUP(sparse)
 {
 	settle();
+	pools_scaled(4);
 	self->total = pool_sum("total");
 	self->fd = object_open();
 	ASSERT_GE(self->fd, 0);
@@ -151,10 +152,10 @@ static bool load_window(const char *map, size_t loads)
 /* What was noted where holes were read does not outlive the mapping, nor a DISCARD. */
 TEST_F_TIMEOUT(sparse, notes_of_loads_go, 90)
 {
-	uint64_t before = nodes_in_use(), window;
+	uint64_t before = nodes_in_use(), window, windows = scaled(8, 2);
 	char *map;
 
-	for (window = 0; window < 8; window++) {
+	for (window = 0; window < windows; window++) {
 		map = object_map(self->fd, window * WINDOW_BYTES / PAGE, WINDOW_BYTES / PAGE);
 		ASSERT_TRUE(load_window(map, WINDOW_LOADS));
 		/* There would be nothing to see otherwise. */

@@ -219,6 +219,8 @@ FIXTURE(stress)
 FIXTURE_SETUP(stress)
 {
 	settle();
+	if (under_pressure())
+		pools_scaled(4);
 	self->fd = object_open();
 	ASSERT_GE(self->fd, 0);
 }

@@ -31,7 +31,7 @@ static size_t small_pool(void)
 	int node;
 
 	for (node = 0; node < nr_nodes(); node++)
-		if (pool_resize(node, SMALL_MB))
+		if (pool_resize(node, scaled(SMALL_MB, 2)))
 			die("cannot make the pools small");
 	return pool_sum("total");
 }

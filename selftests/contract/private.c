@@ -61,7 +61,7 @@ CONTRACT(writable_balanced, "i_mmap_writable is the same after as before",
 {
 	int fd = object(0), round, before = ioctl(fd, CT_IOC_WRITABLE);
 
-	for (round = 0; round < 50; round++) {
+	for (round = 0; round < (int)scaled(50, 10); round++) {
 		char *map = private_map(fd, 0, PAGES), *room = address_space(PAGES * PAGE);
 
 		map[0] = 1;

@@ -185,7 +185,7 @@ static int hold(struct during *during, unsigned int ms)
 
 	close(during->ready[1]);
 	REQUIRE(read(during->ready[0], &byte, 1) == 1);
-	woken = ioctl(during->fd, CT_IOC_HOLD, ms * slowness());
+	woken = ioctl(during->fd, CT_IOC_HOLD, ms);
 	REQUIRE(woken >= 0);
 	return woken;
 }
@@ -215,7 +215,7 @@ static int fault_a_page(struct during *during)
 CONTRACT(faults_under_i_mmap, "faults do not wait for i_mmap",
 	 "a fault that waits for an eviction would wait for ever for the one that evicts")
 {
-	REQUIRE(done_while_held(fault_a_page, HOLD_LONG_MS));
+	REQUIRE(done_while_held(fault_a_page, HOLD_LONG_MS * slowness()));
 }
 
 static int unmap_all(struct during *during)
