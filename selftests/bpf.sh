@@ -22,12 +22,21 @@ if [[ ! -d $scripts ]]; then
 	exit 4
 fi
 
+# What the pools hold, on each node.
+pools() { # MIB
+	local node
+	for node in /sys/kernel/debug/vmlab/node*/pool_mb; do
+		echo "$1" >"$node"
+	done
+}
+
 # More than the pool holds, twice, so that faults of each kind happen and the hand turns.
 workload() {
+	pools 4
 	python3 - <<'PYTHON'
 import mmap, os
 fd = os.open("/dev/vmlab", os.O_RDWR)
-size = 32 << 20
+size = 12 << 20
 memory = mmap.mmap(fd, size)
 for turn in range(2):
     for offset in range(0, size, 4096):
@@ -40,8 +49,7 @@ PYTHON
 
 # A few huge pages by faults, then split, then promoted by COLLAPSE.
 workload_huge() {
-	echo 24 >/sys/kernel/debug/vmlab/node0/pool_mb
-	echo 24 >/sys/kernel/debug/vmlab/node1/pool_mb
+	pools 24
 	python3 - <<'PYTHON'
 import fcntl, mmap, os, struct
 fd = os.open("/dev/vmlab", os.O_RDWR)

@@ -588,7 +588,7 @@ TEST_F_TIMEOUT(huge, reserved_pages_stay, 60)
 {
 	char *stream;
 	int other = object_open(), node;
-	size_t i, cold = 2 * pool_sum("total");
+	size_t i, cold;
 
 	ASSERT_EQ(0, debugfs_write("huge", "never\n"));
 	EXPECT_EQ(0, self->map[LEAF_BYTES + 7 * PAGE]);
@@ -606,6 +606,8 @@ TEST_F_TIMEOUT(huge, reserved_pages_stay, 60)
 	for (node = 0; node < nr_nodes(); node++)
 		pool_resize(node, 6);
 	if (under_pressure()) {
+		/* Some times what is left beside them. */
+		cold = pool_sum("total");
 		stream = object_map(other, 0, cold);
 		pages_fill(stream, TAG + 1, 0, cold, 1);
 		EXPECT_EQ(0, pages_wrong(stream, TAG + 1, 0, cold, 1));

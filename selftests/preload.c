@@ -699,7 +699,7 @@ static void step(int generation)
 
 static int inside_random(void)
 {
-	double end = now() + seconds(20);
+	double end = now() + seconds(8);
 
 	random_state = seed();
 	set_model(0, ARENA_PAGES, NOWHERE, 0);
@@ -776,7 +776,7 @@ static void handler(int number)
 static int inside_threads(void)
 {
 	struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
-	double end = now() + seconds(15);
+	double end = now() + seconds(8);
 	pthread_t threads[THREADS];
 	uint64_t i, forks = 0;
 

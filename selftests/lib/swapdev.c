@@ -178,7 +178,12 @@ bool dm_switch(const char *name, const char *format, ...)
 
 void dm_remove(const char *name)
 {
-	run("dmsetup --noudevsync remove --force --retry %s; dmsetup --noudevsync mknodes", name);
+	char path[64];
+
+	snprintf(path, sizeof(path), "/dev/mapper/%s", name);
+	if (!access(path, F_OK))
+		run("dmsetup --noudevsync remove --force --retry %s; dmsetup --noudevsync mknodes",
+		    name);
 }
 
 /* /dev/ram0 of that size, or NULL. */
