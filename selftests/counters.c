@@ -6,7 +6,7 @@
  * and I/O fail meanwhile, a third lets the OOM policy kill.  It judges sums at rest only: the
  * counters and the events of one moment need not agree.  SECONDS= sets the time of the first two.
  *
- * vmlab-test: timeout=300
+ * vmlab-test: timeout=300 phases=plain
  */
 #include "kselftest_harness.h"
 #include "vmlab_test.h"

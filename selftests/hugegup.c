@@ -10,7 +10,7 @@
  * 6.1 has no mark in a PMD that keeps get_user_pages_fast() away but the one for devices: it
  * is this that is tried here.
  *
- * vmlab-test: timeout=300
+ * vmlab-test: timeout=300 phases=plain
  */
 #include "kselftest_harness.h"
 #include "vmlab_test.h"

@@ -6,7 +6,7 @@
  * bystander's object, keeps its bytes; when the disk is well again all is there.  (A disk
  * that fails as a whole is in swap.c.)  SEED= and SECONDS= as ever.
  *
- * vmlab-test: timeout=300
+ * vmlab-test: timeout=300 phases=pressure
  */
 #include "kselftest_harness.h"
 #include "vmlab_test.h"

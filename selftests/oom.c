@@ -4,7 +4,7 @@
  * what others notice.  The machine's own OOM killer must never be what answers
  * an exhausted pool: its counter is looked at after each test.
  *
- * vmlab-test: timeout=300
+ * vmlab-test: timeout=300 phases=plain
  */
 #include "kselftest_harness.h"
 #include "vmlab_test.h"

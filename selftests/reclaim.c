@@ -4,7 +4,7 @@
  * policies.  Which page leaves is a matter of degree, so the tests compare
  * groups of pages; that what left comes back unchanged is not.
  *
- * vmlab-test: timeout=300
+ * vmlab-test: timeout=300 phases=pressure
  */
 #include "kselftest_harness.h"
 #include "vmlab_test.h"

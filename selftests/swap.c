@@ -5,7 +5,7 @@
  * or are slow, and processes killed while they wait for them.  It must never
  * accept wrong bytes: a page is right, or it is an error.
  *
- * vmlab-test: timeout=400
+ * vmlab-test: timeout=400 phases=pressure
  */
 #include "kselftest_harness.h"
 #include "vmlab_test.h"

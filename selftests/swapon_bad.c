@@ -2,6 +2,8 @@
 /*
  * Devices that must be refused as swap, each with its errno, and commands that
  * make no sense.  A refusal must never change a byte of the device.
+ *
+ * vmlab-test: phases=pressure
  */
 #include "kselftest_harness.h"
 #include "vmlab_test.h"
