@@ -9,6 +9,8 @@
 # vmlab-test: timeout=300 phases=pressure
 set -uo pipefail
 
+here=$(dirname "$(readlink -f "$0")")
+
 for command in fio gcc python3; do
 	if ! command -v $command >/dev/null; then
 		echo "$command is not installed: skipped"
@@ -16,44 +18,7 @@ for command in fio gcc python3; do
 	fi
 done
 
-gcc -shared -fPIC -O2 -o same_object.so -x c - <<'EOC' || exit 1
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <string.h>
-#include <unistd.h>
-
-static int object = -1;
-
-static int same(const char *name, const char *path, int flags, mode_t mode)
-{
-	int (*real)(const char *, int, ...) = dlsym(RTLD_NEXT, name);
-
-	if (strcmp(path, "/dev/vmlab"))
-		return real(path, flags, mode);
-	if (object < 0)
-		object = real(path, O_RDWR);
-	return object < 0 ? -1 : dup(object);
-}
-
-#define WRAP(name)						\
-int name(const char *path, int flags, ...)			\
-{								\
-	mode_t mode = 0;					\
-	va_list args;						\
-								\
-	if (flags & O_CREAT) {					\
-		va_start(args, flags);				\
-		mode = va_arg(args, int);			\
-		va_end(args);					\
-	}							\
-	return same(#name, path, flags, mode);			\
-}
-
-WRAP(open)
-WRAP(open64)
-EOC
+gcc -shared -fPIC -O2 -o same_object.so "$here/fio/same_object.c" || exit 1
 
 tree=/sys/kernel/debug/vmlab
 if ((${VMLAB_SLOWNESS:-1} > 1)); then
