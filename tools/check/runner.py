@@ -294,7 +294,8 @@ class Program:
     """A selftest program and what its source says about how to run it.
 
     A line `vmlab-test: timeout=300 phases=plain kernels=6.12` anywhere in the source sets the
-    seconds that one run may take, the phases and the kernels; each part may be left out.
+    seconds that one run may take, the phases and the kernels; `turns=3`: it does three things
+    one after the other, each for as long as SECONDS says. Each part may be left out.
     """
 
     def __init__(self, source, name=""):
@@ -305,19 +306,22 @@ class Program:
         else:
             self.path = source
         self.seconds, self.phases, self.kernels = PROGRAM_SECONDS, ["plain", "pressure"], None
+        self.longer = LONGER
         with open(source, encoding="utf-8") as file:
             found = re.search(r"\bvmlab-test:\s*(.*?)\s*(?:\*/)?$", file.read(), re.M)
         for setting in found.group(1).split() if found else []:
             key, _, value = setting.partition("=")
             if key == "timeout" and value.isdigit():
                 self.seconds = int(value)
+            elif key == "turns" and value.isdigit():
+                self.longer = LONGER * int(value)
             elif key == "phases" and set(value.split(",")) <= {"plain", "pressure"}:
                 self.phases = value.split(",")
             elif key == "kernels" and value:
                 self.kernels = value.split(",")
             else:
                 raise SystemExit(f"{source}: cannot understand '{setting}' in its vmlab-test line")
-        self.seconds += LONGER
+        self.seconds += self.longer
 
 
 def wanted(name):
@@ -458,7 +462,7 @@ class Guest:
         slowness = self.kernel.slowness
         plan = [f"{phase}:{program.seconds * slowness}:{program.path}" for phase, program in self.todo]
         seconds = sum(program.seconds + 30 for _, program in self.todo)
-        seconds = min(GUEST_SECONDS + len(self.todo) * LONGER, 180 + seconds) * slowness
+        seconds = min(GUEST_SECONDS + sum(program.longer for _, program in self.todo), 180 + seconds) * slowness
         command = [
             f"{TOP}/tools/vm/guest", "--kernel", self.kernel.guest_name(), "--cpus", "2", "--nodes", "2",
             "--memory", self.kernel.memory, "--disk", "512M", "--disk", "64M", "--module", "pool_mb=64",

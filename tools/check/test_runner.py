@@ -65,6 +65,8 @@ SETTINGS = [
     ("# vmlab-test: phases=plain kernels=6.1,6.12", (runner.PROGRAM_SECONDS, ["plain"], ["6.1", "6.12"])),
     ("/* vmlab-test: phases=often */", None),
     ("/* vmlab-test: timeout=soon */", None),
+    ("# vmlab-test: timeout=300 turns=3", (300, ["plain", "pressure"], None)),
+    ("# vmlab-test: turns=many", None),
 ]
 
 # the kernels= of a program, a kernel (name, tree), and whether it runs there
