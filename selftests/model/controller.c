@@ -323,7 +323,7 @@ static int control(void *arg)
 	double end = now() + *(unsigned int *)arg;
 	double next_pause = now() + PAUSE_SECONDS, next_kill = now() + 1;
 	uint64_t steps = 0, faults = counter("thp_fault_alloc");
-	uint64_t promotions = counter("thp_collapse_alloc");
+	uint64_t promotions = counter("thp_collapse_alloc"), reserved = counter("thp_reserve");
 	unsigned int i;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -346,6 +346,7 @@ static int control(void *arg)
 		end_all();
 	faults = counter("thp_fault_alloc") - faults;
 	promotions = counter("thp_collapse_alloc") - promotions;
+	reserved = counter("thp_reserve") - reserved;
 	if (model->failed) {
 		tell_threads();
 		kill_all();
@@ -360,8 +361,8 @@ static int control(void *arg)
 	     kills, restarts);
 	note("%u copies of objects, %u children on their own, up to %u forks deep",
 	     model->roots, model->nr_lives, model->deepest);
-	note("%lu huge pages by faults, %lu of small ones", (unsigned long)faults,
-	     (unsigned long)promotions);
+	note("%lu huge pages by faults, %lu of small ones, %lu reserved", (unsigned long)faults,
+	     (unsigned long)promotions, (unsigned long)reserved);
 	/* Under pressure a chunk is seldom free when a fault wants one: either will do. */
 	return steps < WORKERS * THREADS || !pauses || !(faults + promotions);
 }

@@ -189,6 +189,7 @@ struct place {
  * @stop:	end after this step
  * @failed:	somebody has found something wrong
  * @admin:	lock (an owner) of who changes the instance or the machine
+ * @reserver:	lock (an owner) of who has reserved memory, which nothing evicts
  * @unswapped:	no device is sure to be on: objects must fit into the pool
  * @spare:	the swap device that goes on and off
  * @places:	the threads
@@ -207,6 +208,7 @@ struct model {
 	_Atomic bool stop;
 	_Atomic bool failed;
 	_Atomic uint32_t admin;
+	_Atomic uint32_t reserver;
 	bool unswapped;
 	char spare[64];
 	struct place places[WORKERS * THREADS];

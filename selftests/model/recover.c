@@ -96,6 +96,8 @@ void recover(unsigned int worker)
 			recover_page(page);
 	if (is_of(model->admin, worker))
 		atomic_store(&model->admin, 0);
+	if (is_of(model->reserver, worker))
+		atomic_store(&model->reserver, 0);
 	/* Its private mappings and snapshots, and its children's, are no more. */
 	lives_end(worker);
 }

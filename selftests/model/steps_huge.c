@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Steps that have to do with huge pages: advice, 2 MiB given up and begun anew, COLLAPSE and
- * SPLIT, compaction, and the settings that all of these and the promotion thread go by.
+ * SPLIT, RESERVE, compaction, and the settings that all of these and the promotion thread go by.
  *
  * None of them changes a byte but what gives 2 MiB up, which locks all of the model's pages
- * in there.  They never judge whether a page is a huge one: that is the module's to choose.
+ * in there.  They never judge whether a page is a huge one, unless it is reserved: that is the
+ * module's to choose.  What is reserved stays until its object goes, so it is in an object of
+ * its own, which is known to one thread only.
  */
 #include "model.h"
 
@@ -231,11 +233,111 @@ static void step_compact(struct thread *thread)
 		fail("compact: %s", strerror(-error));
 }
 
+/* What is reserved is whole and resident, and has nothing on swap. */
+static void check_reserved(struct thread *thread, char *at, uint32_t generation, const char *when)
+{
+	const uint32_t bits = VMLAB_RES_RESIDENT | VMLAB_RES_HUGE | VMLAB_RES_RESERVED;
+	uint32_t words[LEAF_PAGES];
+	unsigned int i;
+	uint64_t bad;
+	int error;
+
+	error = address_residency(model->objects[0].fd, at, LEAF_PAGES, words);
+	if (error)
+		fail("RESIDENCY of what is reserved: %s", strerror(-error));
+	for (i = 0; i < LEAF_PAGES; i++)
+		if ((words[i] & bits) != bits || (words[i] & VMLAB_RES_SWAPPED))
+			fail("%s: RESIDENCY of reserved page %u says %#x", when, i, words[i]);
+	bad = generation ? pages_wrong(at, thread->owner, 0, LEAF_PAGES, generation) :
+			   pages_not_zero(at, LEAF_PAGES);
+	if (bad)
+		fail("%s: %lu pages of what is reserved are wrong", when, (unsigned long)bad);
+}
+
+/* Each says what docs/interface.md says, and changes nothing. */
+static void act_on_reserved(struct thread *thread, char *at)
+{
+	static const struct {
+		const char *name;
+		unsigned long what;
+		bool whole;
+		int says;
+		uint64_t done;
+	} acts[] = {
+		{ "PAGEOUT", VMLAB_IOC_PAGEOUT, false, 0, 0 },
+		{ "DISCARD", VMLAB_IOC_DISCARD, false, -EBUSY, 0 },
+		{ "SPLIT", VMLAB_IOC_SPLIT, false, -EBUSY, 0 },
+		{ "COLLAPSE", VMLAB_IOC_COLLAPSE, true, 0, LEAF_PAGES },
+		{ "RESERVE", VMLAB_IOC_RESERVE, true, 0, LEAF_PAGES },
+	};
+	unsigned int which = pick(thread, sizeof(acts) / sizeof(acts[0]));
+	unsigned int first = acts[which].whole ? 0 : pick(thread, LEAF_PAGES);
+	uint64_t pages = acts[which].whole ? LEAF_PAGES : 1 + pick(thread, LEAF_PAGES - first);
+	uint64_t done;
+	int says = address_range(model->objects[0].fd, acts[which].what, at + first * PAGE, pages,
+				 &done);
+
+	if (says != acts[which].says || done != acts[which].done)
+		fail("%s of %lu reserved pages says %s, %lu done", acts[which].name,
+		     (unsigned long)pages, strerror(-says), (unsigned long)done);
+}
+
+/*
+ * The descriptor is closed, and the mapping left to no child: else a child that another thread
+ * forks would keep what is reserved.
+ */
+static char *map_anew(struct thread *thread)
+{
+	int fd = object_open();
+	char *at;
+
+	if (fd < 0)
+		fail("no object to reserve in: %s", strerror(-fd));
+	at = object_map(fd, pick(thread, 1000) * LEAF_PAGES, LEAF_PAGES);
+	if (madvise(at, LEAF_BYTES, MADV_DONTFORK))
+		fail("MADV_DONTFORK: %m");
+	close(fd);
+	return at;
+}
+
+static void use_reserved(struct thread *thread, char *at)
+{
+	uint32_t generation = 1 + pick(thread, 1 << 20);
+	unsigned int i, nr = 1 + pick(thread, 6);
+
+	check_reserved(thread, at, 0, "when it is new");
+	pages_fill(at, thread->owner, 0, LEAF_PAGES, generation);
+	for (i = 0; i < nr; i++)
+		act_on_reserved(thread, at);
+	check_reserved(thread, at, generation, "after it was acted on");
+}
+
+static void step_reserve(struct thread *thread)
+{
+	uint32_t nobody = 0;
+	uint64_t done;
+	char *at;
+	int error;
+
+	if (!atomic_compare_exchange_strong(&model->reserver, &nobody, thread->owner))
+		return;
+	at = map_anew(thread);
+	error = address_range(model->objects[0].fd, VMLAB_IOC_RESERVE, at, LEAF_PAGES, &done);
+	if (!error && done == LEAF_PAGES)
+		use_reserved(thread, at);
+	else if (error != -ENOMEM || done || pages_not_zero(at, LEAF_PAGES))
+		fail("RESERVE: %s, %lu pages done", strerror(-error), (unsigned long)done);
+	if (munmap(at, LEAF_BYTES))
+		fail("munmap of what was reserved: %m");
+	atomic_store(&model->reserver, 0);
+}
+
 static const struct step steps[] = {
 	{ "madvise of huge pages", 12, step_advise },
 	{ "2 MiB anew", 5, step_anew },
 	{ "COLLAPSE", 8, step_collapse },
 	{ "SPLIT", 8, step_split },
+	{ "RESERVE", 2, step_reserve },
 	{ "huge: the setting", 4, step_setting },
 	{ "huge: tunables", 3, step_tunables },
 	{ "compaction", 2, step_compact },
