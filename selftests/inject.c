@@ -538,6 +538,110 @@ TEST_F_TIMEOUT(inject, huge_pages_fail, 120)
 	background_on(before);
 }
 
+static int reserve(int fd, size_t page, size_t pages)
+{
+	return object_range(fd, VMLAB_IOC_RESERVE, page * PAGE, pages * PAGE, NULL);
+}
+
+/* One page of 2 MiB is in use, and whatever fails it stays as it is. */
+static void reserve_beside_a_page(struct __test_metadata *_metadata, const char *class,
+				  unsigned int n, unsigned int times)
+{
+	const size_t used = 3 * LEAF_PAGES + 7;
+	int fd = object_open(), error;
+	uint64_t frames;
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(0, object_write_pages(fd, TAG, used, 1, 1));
+	frames = object_frames(fd);
+	ASSERT_EQ(0, inject(class, "nth %u %u", n, times));
+	error = reserve(fd, 0, 4 * LEAF_PAGES);
+	inject_off();
+	EXPECT_TRUE(error == -ENOMEM || error == -EBUSY)
+		TH_LOG("%s %u: %d", class, n, error);
+	EXPECT_EQ(0, object_wrong_pages(fd, TAG, used, 1, 1));
+	/* On swap it takes less than before. */
+	EXPECT_LE(object_frames(fd), frames);
+	EXPECT_EQ(0, object_count(fd, 0, 3 * LEAF_PAGES, VMLAB_RES_RESIDENT));
+	close(fd);
+}
+
+/* All of the chunks or ENOMEM, and then nothing is left of the attempt. */
+static bool reserve_some(struct __test_metadata *_metadata, const char *class, unsigned int n,
+			 unsigned int times)
+{
+	int fd = object_open(), error;
+	char *map;
+	bool hit;
+
+	EXPECT_GE(fd, 0);
+	map = object_map(fd, 0, 3 * LEAF_PAGES);
+	/* Zeros are mapped here, and a table is in the way. */
+	EXPECT_EQ(0, map[LEAF_BYTES + 5 * PAGE]);
+	EXPECT_EQ(0, inject(class, "nth %u %u", n, times));
+	error = reserve(fd, 0, 3 * LEAF_PAGES);
+	hit = inject_count(class);
+	inject_off();
+	EXPECT_TRUE(!error || (hit && error == -ENOMEM)) TH_LOG("%s %u: %d", class, n, error);
+	EXPECT_EQ(error ? 0 : 3 * LEAF_PAGES,
+		  object_count(fd, 0, 3 * LEAF_PAGES, VMLAB_RES_RESERVED));
+	EXPECT_EQ(error ? 0 : 3 * (LEAF_PAGES + 1), object_frames(fd)) TH_LOG("%s %u", class, n);
+	EXPECT_EQ(0, pages_not_zero(map, 3 * LEAF_PAGES));
+	EXPECT_VERIFY_OK();
+	/* It can be had at once when nothing fails. */
+	EXPECT_EQ(0, reserve(fd, 0, 3 * LEAF_PAGES));
+	pages_fill(map, TAG, 0, 3 * LEAF_PAGES, 1);
+	EXPECT_EQ(0, object_wrong_pages(fd, TAG, 0, 3 * LEAF_PAGES, 1));
+	munmap(map, 3 * LEAF_BYTES);
+	close(fd);
+	return hit;
+}
+
+TEST_F_TIMEOUT(inject, reserving_fails, 200)
+{
+	/* Calls in a row: of all nodes, and as often as it is tried again, where it is. */
+	const struct {
+		const char *class;
+		unsigned int times, fails;
+	} classes[] = {
+		{ "huge", 1, 0 }, { "huge", 1000, 1 }, { "frame", 1, 0 }, { "frame", 1000, 1 },
+		{ "leaf", 1, 1 }, { "xarray", 1, 1 }, { "call", 1, 1 }, { "table", 1, 0 },
+	};
+	unsigned long mb[2] = { 0 };
+	char before[BACKGROUND][32];
+	unsigned int n;
+	int node, fd;
+	size_t i;
+
+	ASSERT_LE(nr_nodes(), 2);
+	background_off(before);
+	for (node = 0; node < nr_nodes(); node++) {
+		mb[node] = pool_mb(node);
+		ASSERT_EQ(0, pool_resize(node, mb[node] + 16));
+	}
+	for (i = 0; i < ARRAY_SIZE(classes); i++) {
+		for (n = 1; reserve_some(_metadata, classes[i].class, n, classes[i].times); n++) {
+			reserve_beside_a_page(_metadata, classes[i].class, n, classes[i].times);
+			ASSERT_LT(n, 100);
+		}
+		note("%s: %u calls", classes[i].class, n - 1);
+		EXPECT_GE(n, 2) TH_LOG("%s", classes[i].class);
+	}
+	for (i = 0; i < ARRAY_SIZE(classes); i++) {
+		if (!classes[i].fails)
+			continue;
+		fd = object_open();
+		ASSERT_EQ(0, inject(classes[i].class, ALWAYS));
+		EXPECT_EQ(-ENOMEM, reserve(fd, 0, LEAF_PAGES)) TH_LOG("%s", classes[i].class);
+		inject_off();
+		EXPECT_EQ(0, object_frames(fd));
+		close(fd);
+	}
+	for (node = 0; node < nr_nodes(); node++)
+		EXPECT_EQ(0, pool_resize(node, mb[node]));
+	background_on(before);
+}
+
 TEST_F_TIMEOUT(inject, nobody_can_be_chosen, 60)
 {
 	uint64_t kills = counter("oom_kill");
@@ -801,15 +905,40 @@ static int nr_objects(void)
 	return lines;
 }
 
-/* 2 MiB and a bit, some of it on swap. */
-#define SHARED_PAGES (LEAF_PAGES + 88)
+/*
+ * 2 MiB and a bit, some of it on swap; holes; and some pages more than 128 MiB further on.  Of
+ * the leaves that a copy is to have, 64 are taken together, so that there are two such groups.
+ */
+#define NEAR_PAGES (LEAF_PAGES + 88)
+#define FAR_FIRST (70 * LEAF_PAGES)
+#define FAR_PAGES 40
+#define SHARED_PAGES (FAR_FIRST + FAR_PAGES)
+#define GROUPS 2
+
+static void shared_fill(char *map, uint32_t generation)
+{
+	pages_fill(map, TAG, 0, NEAR_PAGES, generation);
+	pages_fill(map + FAR_FIRST * PAGE, TAG, FAR_FIRST, FAR_PAGES, generation);
+}
+
+static uint64_t shared_wrong(const char *map, uint32_t generation)
+{
+	return pages_wrong(map, TAG, 0, NEAR_PAGES, generation) +
+	       pages_wrong(map + FAR_FIRST * PAGE, TAG, FAR_FIRST, FAR_PAGES, generation);
+}
+
+static uint64_t shared_wrong_by_read(int fd, uint32_t generation)
+{
+	return object_wrong_pages(fd, TAG, 0, NEAR_PAGES, generation) +
+	       object_wrong_pages(fd, TAG, FAR_FIRST, FAR_PAGES, generation);
+}
 
 static char *fill_private(int fd)
 {
 	char *map = object_map_private(fd, 0, SHARED_PAGES);
 
-	pages_fill(map, TAG, 0, SHARED_PAGES, 1);
-	if (address_range(fd, VMLAB_IOC_PAGEOUT, map, SHARED_PAGES / 3, NULL))
+	shared_fill(map, 1);
+	if (address_range(fd, VMLAB_IOC_PAGEOUT, map, NEAR_PAGES / 3, NULL))
 		die("PAGEOUT: %m");
 	return map;
 }
@@ -848,9 +977,9 @@ static int is_broken(void *arg)
 
 static int is_whole(void *map)
 {
-	CHECK(!pages_wrong(map, TAG, 0, SHARED_PAGES, 1));
-	pages_fill(map, TAG, 0, SHARED_PAGES, 2);
-	CHECK(!pages_wrong(map, TAG, 0, SHARED_PAGES, 2));
+	CHECK(!shared_wrong(map, 1));
+	shared_fill(map, 2);
+	CHECK(!shared_wrong(map, 2));
 	return 0;
 }
 
@@ -908,7 +1037,7 @@ TEST_F_TIMEOUT(inject, forks_fail, 120)
 			/* Three of it, one after mprotect(), one of its own child. */
 			EXPECT_LE(sigbus + 5, counter("fault_sigbus"));
 			EXPECT_EQ(objects, nr_objects());
-			EXPECT_EQ(0, pages_wrong(map, TAG, 0, SHARED_PAGES, 1));
+			EXPECT_EQ(0, shared_wrong(map, 1));
 			EXPECT_VERIFY_OK();
 		}
 		/* The first that does not fail is whole. */
@@ -916,15 +1045,15 @@ TEST_F_TIMEOUT(inject, forks_fail, 120)
 		kill(child, SIGKILL);
 		EXPECT_EQ(BY_SIGNAL(SIGKILL), child_wait(child));
 		inject_off();
-		/* The object's number, and the node of the table that both leaves are in. */
-		EXPECT_EQ(strcmp(names[i], "xarray") ? 2 : 3, n) TH_LOG("%s", names[i]);
+		/* The object's number, and a node of the table for each group of leaves. */
+		EXPECT_EQ(strcmp(names[i], "xarray") ? 2 : 2 + GROUPS, n) TH_LOG("%s", names[i]);
 		child = fork_and_stop(is_whole, map);
 		kill(child, SIGCONT);
 		EXPECT_EQ(0, child_wait(child));
 	}
-	EXPECT_EQ(0, pages_wrong(map, TAG, 0, SHARED_PAGES, 1));
-	pages_fill(map, TAG, 0, SHARED_PAGES, 3);
-	EXPECT_EQ(0, pages_wrong(map, TAG, 0, SHARED_PAGES, 3));
+	EXPECT_EQ(0, shared_wrong(map, 1));
+	shared_fill(map, 3);
+	EXPECT_EQ(0, shared_wrong(map, 3));
 	munmap(map, SHARED_PAGES * PAGE);
 	close(fd);
 }
@@ -938,7 +1067,7 @@ static int is_half_broken(void *arg)
 	CHECK(!pages_wrong(map, TAG, 0, 10, 1));
 	CHECK(try_load(map + 10 * PAGE, &byte) == SIGBUS);
 	CHECK(try_load(map + 19 * PAGE, &byte) == SIGBUS);
-	CHECK(!pages_wrong(map + 20 * PAGE, TAG, 20, SHARED_PAGES - 20, 1));
+	CHECK(!pages_wrong(map + 20 * PAGE, TAG, 20, NEAR_PAGES - 20, 1));
 	CHECK(store_page(map, 0, 5) && page_is(map, TAG, 0, 5));
 	return 0;
 }
@@ -959,7 +1088,7 @@ TEST_F_TIMEOUT(inject, a_piece_of_a_fork_fails, 60)
 	inject_off();
 	kill(child, SIGCONT);
 	EXPECT_EQ(0, child_wait(child));
-	EXPECT_EQ(0, pages_wrong(map, TAG, 0, SHARED_PAGES, 1));
+	EXPECT_EQ(0, shared_wrong(map, 1));
 	munmap(map, SHARED_PAGES * PAGE);
 	close(fd);
 }
@@ -975,8 +1104,8 @@ TEST_F_TIMEOUT(inject, copies_fail, 120)
 
 	ASSERT_GE(fd, 0);
 	map = object_map(fd, 0, SHARED_PAGES);
-	pages_fill(map, TAG, 0, SHARED_PAGES, 1);
-	ASSERT_GE(object_pageout(fd, 0, SHARED_PAGES / 3), 1);
+	shared_fill(map, 1);
+	ASSERT_GE(object_pageout(fd, 0, NEAR_PAGES / 3), 1);
 	objects = nr_objects();
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
 		for (n = 1, snapshots = 0; !snapshots; n++) {
@@ -986,17 +1115,18 @@ TEST_F_TIMEOUT(inject, copies_fail, 120)
 			inject_off();
 			if (snapshots) {
 				ASSERT_GE(copy, 0);
-				EXPECT_EQ(0, object_wrong_pages(copy, TAG, 0, SHARED_PAGES, 1));
+				EXPECT_EQ(0, shared_wrong_by_read(copy, 1));
 				close(copy);
 			} else {
 				EXPECT_EQ(-ENOMEM, copy) TH_LOG("%s %d", names[i], n);
 			}
 			EXPECT_EQ(objects, nr_objects());
-			EXPECT_EQ(0, pages_wrong(map, TAG, 0, SHARED_PAGES, 1));
+			EXPECT_EQ(0, shared_wrong(map, 1));
 			EXPECT_VERIFY_OK();
 		}
-		/* A snapshot needs an object, two numbers, a node for its leaves, and no region. */
-		EXPECT_EQ(!strcmp(names[i], "xarray") ? 4 : strcmp(names[i], "region") ? 3 : 2, n);
+		/* A snapshot needs an object, a number, nodes for its leaves, and no region. */
+		EXPECT_EQ(!strcmp(names[i], "xarray") ? 3 + GROUPS :
+			  strcmp(names[i], "region") ? 3 : 2, n);
 		for (n = 1, mappings = 0; !mappings; n++) {
 			ASSERT_EQ(0, inject(names[i], "nth %d", n));
 			at = mmap(NULL, SHARED_PAGES * PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -1006,18 +1136,18 @@ TEST_F_TIMEOUT(inject, copies_fail, 120)
 			EXPECT_EQ(!mappings, inject_count(names[i]));
 			inject_off();
 			if (mappings) {
-				EXPECT_EQ(0, pages_wrong(at, TAG, 0, SHARED_PAGES, 1));
+				EXPECT_EQ(0, shared_wrong(at, 1));
 				munmap(at, SHARED_PAGES * PAGE);
 			}
 			EXPECT_EQ(objects, nr_objects());
-			EXPECT_EQ(0, pages_wrong(map, TAG, 0, SHARED_PAGES, 1));
+			EXPECT_EQ(0, shared_wrong(map, 1));
 			EXPECT_VERIFY_OK();
 		}
-		EXPECT_EQ(strcmp(names[i], "xarray") ? 3 : 4, n) TH_LOG("%s", names[i]);
+		EXPECT_EQ(strcmp(names[i], "xarray") ? 3 : 3 + GROUPS, n) TH_LOG("%s", names[i]);
 	}
 	/* The object is its own again: nothing must be copied. */
-	pages_fill(map, TAG, 0, SHARED_PAGES, 2);
-	EXPECT_EQ(0, pages_wrong(map, TAG, 0, SHARED_PAGES, 2));
+	shared_fill(map, 2);
+	EXPECT_EQ(0, shared_wrong(map, 2));
 	munmap(map, SHARED_PAGES * PAGE);
 	close(fd);
 }
@@ -1302,6 +1432,41 @@ static void collapse_once(struct __test_metadata *_metadata, struct ledger *ledg
 	      object_range(ledger->fd, VMLAB_IOC_SPLIT, LEAF_BYTES, PAGE, NULL), 0);
 }
 
+/*
+ * An object of its own, as what is reserved does not go before that does; -1: there is none.
+ * @error: out: what RESERVE says, which under pressure may find no chunk anyhow.
+ */
+static int reserve_once(struct __test_metadata *_metadata, struct ledger *ledger, int *error)
+{
+	int fd = object_open(), busy;
+
+	judge(_metadata, "open", fd < 0 ? fd : 0, -ENOMEM);
+	if (fd < 0)
+		return -1;
+	*error = reserve(fd, LEAF_PAGES, LEAF_PAGES);
+	judge(_metadata, "RESERVE", *error, -ENOMEM);
+	EXPECT_EQ(*error ? 0 : LEAF_PAGES + 1, object_frames(fd));
+	if (!*error) {
+		EXPECT_EQ(-EBUSY, object_discard(fd, LEAF_PAGES + 3, 1));
+		EXPECT_EQ(0, object_pageout(fd, LEAF_PAGES, LEAF_PAGES));
+	}
+	/* What is in use already stays as it is; the ledger is looked at in the end. */
+	busy = reserve(ledger->fd, 0, LEAF_PAGES);
+	if (busy != -EBUSY)
+		judge(_metadata, "RESERVE of what may be in use", busy, -ENOMEM);
+	return fd;
+}
+
+/* Nothing fails any more. */
+static void reserve_check(struct __test_metadata *_metadata, int fd, int error)
+{
+	EXPECT_EQ(error ? 0 : LEAF_PAGES, object_count(fd, 0, 3 * LEAF_PAGES, VMLAB_RES_RESERVED));
+	EXPECT_EQ(error ? 0 : LEAF_PAGES, object_count(fd, 0, 3 * LEAF_PAGES, VMLAB_RES_RESIDENT));
+	EXPECT_EQ(0, object_write_pages(fd, TAG, LEAF_PAGES, 1, 1));
+	EXPECT_EQ(0, object_wrong_pages(fd, TAG, LEAF_PAGES, 1, 1));
+	close(fd);
+}
+
 /* Copies of an object come and change, or do not come; none changes another. */
 static void copies_once(struct __test_metadata *_metadata, struct ledger *ledger)
 {
@@ -1354,7 +1519,7 @@ static void all_once(struct __test_metadata *_metadata, unsigned long mb)
 	char text[8192];
 	uint32_t vec[64];
 	size_t i, page;
-	int error;
+	int error, reserved, no_reserve = 0;
 
 	error = ledger_open(&ledger, TAG + 1, pages, 1);
 	judge(_metadata, "open", error, -ENOMEM);
@@ -1380,6 +1545,7 @@ static void all_once(struct __test_metadata *_metadata, unsigned long mb)
 	judge(_metadata, "PAGEOUT", object_pageout(ledger.fd, 0, pages) < 0, 0);
 	collapse_once(_metadata, &ledger);
 	copies_once(_metadata, &ledger);
+	reserved = reserve_once(_metadata, &ledger, &no_reserve);
 	for (i = 0; i < 3; i++) {
 		page = i * LEAF_PAGES + 5;
 		judge(_metadata, "read", ledger_read(&ledger, page), -ENOMEM);
@@ -1408,6 +1574,8 @@ static void all_once(struct __test_metadata *_metadata, unsigned long mb)
 	EXPECT_EQ(0, pool_resize(0, mb));
 	EXPECT_EQ(0, debugfs_write("policy", "clock\n"));
 	ledger_check(&ledger);
+	if (reserved >= 0)
+		reserve_check(_metadata, reserved, no_reserve);
 	EXPECT_VERIFY_OK();
 	ledger_close(&ledger);
 }
