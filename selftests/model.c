@@ -5,7 +5,7 @@
  * how it is built.  SEED= repeats the steps of each thread, SECONDS= sets the time.  This
  * file owns only its place among the selftests.
  *
- * vmlab-test: timeout=300
+ * vmlab-test: timeout=300 shapes=four
  */
 #include "kselftest_harness.h"
 #include "model/model.h"

@@ -7,7 +7,7 @@
  * It finds out what nodes there are: some may have no CPU, no memory or no pool.  What takes
  * two nodes is skipped where there is one.
  *
- * vmlab-test: timeout=300
+ * vmlab-test: timeout=300 shapes=one,four
  */
 #include "kselftest_harness.h"
 #include "vmlab_test.h"
@@ -47,20 +47,12 @@ FIXTURE_SETUP(numa)
 
 FIXTURE_TEARDOWN(numa)
 {
-	int node;
-
 	task_mempolicy(VMLAB_MPOL_DEFAULT, 0);
 	run_on_cpu(-1);
 	EXPECT_VERIFY_OK();
 	munmap(self->map, PAGES * PAGE);
 	close(self->fd);
-	for (node = 0; node < 64; node++)
-		if (node_has_pool(node)) {
-			char file[32];
-
-			snprintf(file, sizeof(file), "node%d/%s", node, "weight");
-			EXPECT_EQ(0, debugfs_write(file, "1\n"));
-		}
+	nodes_alike();
 	settle();
 }
 

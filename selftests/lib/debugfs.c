@@ -157,7 +157,7 @@ void pools_scaled(unsigned long least_mb)
 		/* A pool is made of chunks of 2 MiB. */
 		unsigned long fewer = scaled(first_mb[node], least_mb) & ~1UL;
 
-		if (has_node(node) && fewer < first_mb[node] && pool_resize(node, fewer))
+		if (node_has_pool(node) && fewer < first_mb[node] && pool_resize(node, fewer))
 			die("cannot make node %d's pool %lu MiB: %m", node, fewer);
 	}
 }

@@ -181,6 +181,19 @@ uint64_t pages_on(int fd, const void *address, size_t pages, uint64_t nodes)
 	return count;
 }
 
+/* All weights are what they are at first. */
+void nodes_alike(void)
+{
+	char file[32];
+	int node;
+
+	for (node = 0; node < MASK_BITS; node++) {
+		snprintf(file, sizeof(file), "node%d/%s", node, "weight");
+		if (node_has_pool(node) && debugfs_write(file, "1\n"))
+			die("debugfs %s: %m", file);
+	}
+}
+
 /* A counter of debugfs node<N>/stats. */
 uint64_t node_counter(int node, const char *name)
 {

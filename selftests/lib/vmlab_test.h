@@ -104,6 +104,7 @@ int object_migrate(int fd, uint64_t page, uint64_t pages, uint64_t nodes, uint64
 int address_migrate(int fd, const void *address, uint64_t pages, uint64_t nodes,
 		    uint64_t *moved);
 uint64_t pages_on(int fd, const void *address, size_t pages, uint64_t nodes);
+void nodes_alike(void);
 uint64_t node_counter(int node, const char *name);
 uint64_t node_counters(const char *name);
 

@@ -424,6 +424,7 @@ void model_run(uint64_t seed, unsigned int time)
 	cpus_on();
 	/* Back to what other tests count on; settle() does the rest. */
 	settings_write(settings);
+	nodes_alike();
 	check_laws("after the workers");
 	for (i = 0; i < OBJECTS; i++)
 		close(model->objects[i].fd);

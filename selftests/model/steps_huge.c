@@ -224,10 +224,10 @@ static void step_tunables(struct thread *thread)
 
 static void step_compact(struct thread *thread)
 {
-	int nr = nr_nodes(), node = pick(thread, nr + 1), error;
+	int node = nth_node(pool_nodes(), pick(thread, 64)), error;
 
-	error = node == nr ? debugfs_write("compact", "all\n") :
-			     debugfs_write("compact", "%d\n", node);
+	error = pick(thread, 3) ? debugfs_write("compact", "%d\n", node) :
+				  debugfs_write("compact", "all\n");
 	/* ENOENT: there is no such file. */
 	if (error && error != -ENOENT)
 		fail("compact: %s", strerror(-error));

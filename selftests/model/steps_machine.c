@@ -40,7 +40,7 @@ static void step_swap(struct thread *thread)
 static void step_resize(struct thread *thread)
 {
 	unsigned long mb = under_pressure() ? 8 : 32;
-	int node = pick(thread, nr_nodes()), error;
+	int node = nth_node(pool_nodes(), pick(thread, 64)), error;
 
 	if (!begin(thread))
 		return;

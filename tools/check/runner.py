@@ -290,12 +290,24 @@ def run_step(report, group, name, command, seconds):
     return status == 0
 
 
+# NUMA nodes of guests besides the usual two that are alike. Of the four one has no memory, one no CPU, and none is as
+# far from the others as the next.
+SHAPES = {
+    "one": ["--node", "cpus=2,memory=2G"],
+    "four": [
+        "--node", "cpus=1,memory=1G,distance=10:25:30:15", "--node", "cpus=1,memory=1G,distance=25:10:15:30",
+        "--node", "cpus=1,memory=0,distance=30:15:10:20", "--node", "cpus=0,memory=1G,distance=15:30:20:10",
+    ],
+}
+
+
 class Program:
     """A selftest program and what its source says about how to run it.
 
     A line `vmlab-test: timeout=300 phases=plain kernels=6.12` anywhere in the source sets the
     seconds that one run may take, the phases and the kernels; `turns=3`: it does three things
-    one after the other, each for as long as SECONDS says. Each part may be left out.
+    one after the other, each for as long as SECONDS says; `shapes=one,four`: it runs in guests
+    of those SHAPES as well. Each part may be left out.
     """
 
     def __init__(self, source, name=""):
@@ -306,7 +318,7 @@ class Program:
         else:
             self.path = source
         self.seconds, self.phases, self.kernels = PROGRAM_SECONDS, ["plain", "pressure"], None
-        self.longer = LONGER
+        self.longer, self.shapes = LONGER, []
         with open(source, encoding="utf-8") as file:
             found = re.search(r"\bvmlab-test:\s*(.*?)\s*(?:\*/)?$", file.read(), re.M)
         for setting in found.group(1).split() if found else []:
@@ -317,6 +329,8 @@ class Program:
                 self.longer = LONGER * int(value)
             elif key == "phases" and set(value.split(",")) <= {"plain", "pressure"}:
                 self.phases = value.split(",")
+            elif key == "shapes" and set(value.split(",")) <= SHAPES.keys():
+                self.shapes = value.split(",")
             elif key == "kernels" and value:
                 self.kernels = value.split(",")
             else:
@@ -424,12 +438,12 @@ def programs():
 class Guest:
     """The selftest programs on one kernel, in as few boots as they leave possible.
 
-    `name` tells its log from those of other guests with the same kernel. With `coverage`, a
+    `name` tells its log from those of other guests with the same kernel, and `shape` is one of SHAPES. With `coverage`, a
     directory, `module` has been built to count lines, and each boot leaves its counts there.
     """
 
-    def __init__(self, report, kernel, todo, name="", module="", coverage=""):
-        self.report, self.kernel, self.todo = report, kernel, todo
+    def __init__(self, report, kernel, todo, name="", shape="", module="", coverage=""):
+        self.report, self.kernel, self.todo, self.shape = report, kernel, todo, shape
         self.name = name or kernel.name
         self.module = module or os.path.join(TOP, "build", kernel.release(), "vmlab.ko")
         self.coverage = coverage
@@ -440,7 +454,11 @@ class Guest:
         self.ready = False
 
     def group(self, phase, name):
-        return f"{self.kernel.label()} {phase} {name}"
+        where = f"{self.shape} {phase}" if self.shape else phase
+        return f"{self.kernel.label()} {where} {name}"
+
+    def nodes(self):
+        return SHAPES.get(self.shape) or ["--cpus", "2", "--nodes", "2", "--memory", self.kernel.memory]
 
     def run(self):
         """Boots until everything has run; what ends a guest early has already been counted."""
@@ -464,8 +482,7 @@ class Guest:
         seconds = sum(program.seconds + 30 for _, program in self.todo)
         seconds = min(GUEST_SECONDS + sum(program.longer for _, program in self.todo), 180 + seconds) * slowness
         command = [
-            f"{TOP}/tools/vm/guest", "--kernel", self.kernel.guest_name(), "--cpus", "2", "--nodes", "2",
-            "--memory", self.kernel.memory, "--disk", "512M", "--disk", "64M", "--module", "pool_mb=64",
+            f"{TOP}/tools/vm/guest", "--kernel", self.kernel.guest_name(), *self.nodes(), "--disk", "512M", "--disk", "64M", "--module", "pool_mb=64",
             "--timeout", str(seconds),
         ]
         inside = [f"{TOP}/tools/check/inside", "--module", self.module]
@@ -613,7 +630,7 @@ def build_selftests(report):
 
 
 def run_programs(report, kernels, chosen, **options):
-    """Runs programs in guests, those of all lanes side by side."""
+    """Runs programs in guests, those of all lanes side by side, and then those of each shape."""
     lanes = []
     for kernel in kernels:
         mine = [program for program in chosen if kernel.runs(program)]
@@ -621,8 +638,20 @@ def run_programs(report, kernels, chosen, **options):
             todo = [(phase, program) for phase in phases for program in mine if phase in program.phases]
             name = kernel.name if len(kernel.lanes) == 1 else f"{kernel.name}-{'-'.join(phases)}"
             if todo:
-                guest = Guest(report, kernel, todo, name, **options)
-                lanes.append(threading.Thread(target=run_lane, args=(report, guest)))
+                lanes.append(Guest(report, kernel, todo, name, **options))
+    run_lanes(report, lanes)
+    for shape in SHAPES:
+        lanes = []
+        for kernel in kernels:
+            # What there is to be seen of nodes is seen under pressure.
+            todo = [("pressure", program) for program in chosen if kernel.runs(program) and shape in program.shapes]
+            if todo:
+                lanes.append(Guest(report, kernel, todo, f"{kernel.name}-{shape}", shape, **options))
+        run_lanes(report, lanes)
+
+
+def run_lanes(report, guests):
+    lanes = [threading.Thread(target=run_lane, args=(report, guest)) for guest in guests]
     for lane in lanes:
         lane.start()
     for lane in lanes:

@@ -67,6 +67,8 @@ SETTINGS = [
     ("/* vmlab-test: timeout=soon */", None),
     ("# vmlab-test: timeout=300 turns=3", (300, ["plain", "pressure"], None)),
     ("# vmlab-test: turns=many", None),
+    ("# vmlab-test: shapes=one,four", (runner.PROGRAM_SECONDS, ["plain", "pressure"], None)),
+    ("# vmlab-test: shapes=round", None),
 ]
 
 # the kernels= of a program, a kernel (name, tree), and whether it runs there
