@@ -373,12 +373,12 @@ struct vmlab_object {
  * @clone_sem:	which of its objects own which leaf; see the head of this file
  * @nr_objects:	its objects but the first
  * @cloned:	there were others once: read-only PTEs need not be news to stores
- * @nr_frames:	frames charged: resident pages, leaves, and one for each object
- *		but the first
  * @limit:	bound of @nr_frames, 0: none
- * @nr_moving:	pages on their way to swap or back: soon there are frames to evict
  * @hand:	where eviction for the limit goes on (page index)
  * @rcu:	freed after a grace period
+ * @nr_frames:	frames charged: resident pages, leaves, and one for each object
+ *		but the first
+ * @nr_moving:	pages on their way to swap or back: soon there are frames to evict
  */
 struct vmlab_lineage {
 	struct kref		ref;
@@ -389,11 +389,12 @@ struct vmlab_lineage {
 	struct rw_semaphore	clone_sem;
 	atomic_t		nr_objects;
 	bool			cloned;
-	atomic_long_t		nr_frames;
 	unsigned long		limit;
-	atomic_t		nr_moving;
 	u64			hand;
 	struct rcu_head		rcu;
+
+	atomic_long_t		nr_frames ____cacheline_aligned_in_smp;
+	atomic_t		nr_moving;
 };
 
 /**
@@ -430,15 +431,16 @@ struct vmlab_pcp {
 /**
  * struct vmlab_pool - the frames of one NUMA node
  * @vm:		the instance
- * @nid:	the node
  * @pcp:	per-CPU caches
+ * @node_stats:	per-CPU counters of the node
  * @chunks:	all chunks in sweep order, NULL-free; changes only while the
  *		instance is frozen (vm->activity held for write)
- * @nr_chunks:	how many
  * @fallback:	nodes to try in turn, this one first, by distance
- * @nr_fallback: how many
- * @weight:	its share of what is interleaved by weight, at least 1
+ * @nid:	the node
+ * @nr_fallback: how many @fallback
+ * @nr_chunks:	how many @chunks
  * @pcp_batch:	frames moved between a per-CPU cache and the pool at once
+ * @weight:	its share of what is interleaved by weight, at least 1
  * @lock:	what follows, and the chunks' books
  * @partial:	chunks with some free frames
  * @whole:	chunks with all frames free; those that are zeroed at the tail
@@ -458,18 +460,18 @@ struct vmlab_pcp {
  * @promote_id:	number of the object where it goes on
  * @promote_index: and which 2 MiB of that
  * @debugfs:	its directory
- * @node_stats:	per-CPU counters of the node
  */
 struct vmlab_pool {
 	struct vmlab		*vm;
-	int			nid;
 	struct vmlab_pcp __percpu *pcp;
+	struct vmlab_node_stats __percpu *node_stats;
 	struct vmlab_chunk	**chunks;
-	unsigned int		nr_chunks;
 	int			*fallback;
+	int			nid;
 	int			nr_fallback;
-	u8			weight;
+	unsigned int		nr_chunks;
 	unsigned int		pcp_batch;
+	u8			weight;
 
 	spinlock_t		lock ____cacheline_aligned_in_smp;
 	struct list_head	partial;
@@ -490,9 +492,16 @@ struct vmlab_pool {
 	wait_queue_head_t	promote_wait;
 	u64			promote_id;
 	u64			promote_index;
-	struct vmlab_node_stats __percpu *node_stats;
 	struct dentry		*debugfs;
 };
+
+/*
+ * Three parts of whole cache lines: what is read by all who allocate, what they write under the
+ * lock once in a batch, and what the node's own threads write.
+ */
+static_assert(offsetof(struct vmlab_pool, weight) < SMP_CACHE_BYTES);
+static_assert(offsetof(struct vmlab_pool, lock) % SMP_CACHE_BYTES == 0);
+static_assert(offsetof(struct vmlab_pool, policy_data) % SMP_CACHE_BYTES == 0);
 
 enum vmlab_huge_setting {
 	VMLAB_HUGE_ALWAYS,
@@ -527,7 +536,6 @@ enum vmlab_oom_policy {
  * @mnt:	the mount of its pseudo file system
  * @lineages:	by number; lookups under RCU and by tryget
  * @objects:	likewise
- * @next_id:	numbers for objects
  * @policy:	the policy in force; changes only while frozen
  * @batches:	memory for eviction rounds, so that reclaim never waits for memory
  *		that only reclaim can free
@@ -541,9 +549,6 @@ enum vmlab_oom_policy {
  * @huge:	which mappings get huge pages
  * @promote:	by enum vmlab_promote
  * @oom_policy:	what to do when nothing can be reclaimed
- * @nr_moving:	pages on their way to swap or back: soon there are frames to evict
- * @nr_evicted:	pages evicted: shows those who found none that others did
- * @shrinking:	a chunk is being emptied: its frames may come back
  * @oom:	oom.c's own
  * @swap_mutex:	swapon, swapoff
  * @swap_devs:	by device number of a swap entry.  A device stays as long as any
@@ -554,6 +559,10 @@ enum vmlab_oom_policy {
  * @cpuhp:	for CPU hotplug
  * @debugfs:	its directory
  * @inject:	inject.c's own
+ * @nr_moving:	pages on their way to swap or back: soon there are frames to evict
+ * @nr_evicted:	pages evicted: shows those who found none that others did
+ * @shrinking:	a chunk is being emptied: its frames may come back
+ * @next_id:	numbers for objects
  */
 struct vmlab {
 	struct percpu_rw_semaphore activity;
@@ -563,7 +572,6 @@ struct vmlab {
 	struct vfsmount		*mnt;
 	struct xarray		lineages;
 	struct xarray		objects;
-	atomic64_t		next_id;
 	const struct vmlab_policy_ops *policy;
 	mempool_t		*batches;
 	mempool_t		*swapins;
@@ -576,9 +584,6 @@ struct vmlab {
 	enum vmlab_huge_setting	huge;
 	unsigned int		promote[VMLAB_PROMOTE_NR];
 	enum vmlab_oom_policy	oom_policy;
-	atomic_t		nr_moving;
-	atomic_long_t		nr_evicted;
-	bool			shrinking;
 	struct vmlab_oom	*oom;
 	struct mutex		swap_mutex;
 	struct vmlab_swap_dev __rcu *swap_devs[VMLAB_SWAP_MAX_DEVS];
@@ -589,7 +594,19 @@ struct vmlab {
 	struct dentry		*debugfs;
 	unsigned int		broken_law;	/* verify.c: broken on purpose; 0: none */
 	struct vmlab_inject	inject;
+
+	atomic_t		nr_moving ____cacheline_aligned_in_smp;
+	atomic_long_t		nr_evicted;
+	bool			shrinking;
+	atomic64_t		next_id;
 };
+
+/*
+ * What every fault reads shares no cache line with what those write who evict, or make objects:
+ * the line would wander between nodes.  Counters that faults write are per CPU.
+ */
+static_assert(offsetof(struct vmlab, nr_moving) % SMP_CACHE_BYTES == 0);
+static_assert(sizeof(struct vmlab) - offsetof(struct vmlab, nr_moving) == SMP_CACHE_BYTES);
 
 /* instance.c */
 struct vmlab_params {

@@ -68,6 +68,19 @@ for page in range(pages):
 PYTHON
 }
 
+# More than node 0 has, where nothing else is wanted.
+workload_numa() {
+	pools 4
+	numactl --preferred=0 python3 - <<'PYTHON'
+import mmap, os
+fd = os.open("/dev/vmlab", os.O_RDWR)
+size = 6 << 20
+memory = mmap.mmap(fd, size)
+for offset in range(0, size, 4096):
+    memory[offset] = 1
+PYTHON
+}
+
 number=0
 # watch WORKLOAD SCRIPT PATTERN...: it must print something that matches each pattern.
 watch() {
@@ -104,4 +117,5 @@ watch workload faultlat.bt 'zero' 'swap|retry' '@|[0-9]'
 watch workload clockhand.bt '[0-9]'
 watch workload_huge thptrace.bt '@total_huge_faults\[[0-9]+\]: [0-9]' '@total_promotions\[[0-9]+\]: [0-9]' \
 	'@total_splits: [0-9]' '@pages_of_a_promotion'
+watch workload_numa numamiss.bt '@total_misses\[0, 1\]: [0-9]' '@faults_on_node\[1\]: [0-9]'
 echo "1..$number"
