@@ -77,7 +77,7 @@ static int vmlab_census_node(const struct vmlab_leaf_census *census, u64 index)
 static int vmlab_collapse_node(struct vmlab_object *obj, u64 index,
 			       const struct vmlab_leaf_census *census)
 {
-	u64 mpol = vmlab_mpol(obj, NULL, index << VMLAB_LEAF_SHIFT);
+	u64 mpol = vmlab_mpol(obj, index << VMLAB_LEAF_SHIFT);
 	struct vmlab_place place = vmlab_place_at(obj->vm, mpol, index);
 	int nid = vmlab_census_node(census, index);
 
@@ -141,6 +141,8 @@ static int vmlab_collapse_look(struct vmlab_object *obj, u64 index,
 	struct vmlab_leaf *leaf;
 	int err = -EINVAL;
 
+	if (!vmlab_mpol_is_one(obj, index))
+		return -EBUSY;
 	rcu_read_lock();
 	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
 	if (leaf) {
@@ -194,6 +196,8 @@ static int vmlab_collapse_begin(struct vmlab_leaf *leaf, struct vmlab_collapse *
 	if ((leaf->huge ? !census.shared != c->move : c->move) || census.pinned || census.swapped ||
 	    census.none == VMLAB_LEAF_SLOTS)
 		return -EAGAIN;
+	if (leaf->huge && vmlab_word_is_reserved(leaf->words[0]))
+		return -EBUSY;
 	memcpy(c->old, leaf->words, sizeof(c->old));
 	bitmap_zero(c->alone, VMLAB_LEAF_SLOTS);
 	/* References do not rise, but those of others may go at any time. */
@@ -324,8 +328,8 @@ static int vmlab_collapse_take(struct vmlab_object *obj, int nid, struct vmlab_c
  *
  * Context: sleeps; no slot locked; vm->activity held for read, and let go for a moment now and
  * then while pages are read from swap.
- * Return: 0; -EEXIST: it is one already; -EINVAL: there is no page; -EBUSY: pinned, or in a
- * leaf of several objects; -EAGAIN: @rules, or others were at work on it; -ENOSPC: no free
+ * Return: 0; -EEXIST: it is one already; -EINVAL: there is no page; -EBUSY: pinned, in a leaf of
+ * several objects, or a memory policy goes for a part of it only; -EAGAIN: @rules, or others were at work on it; -ENOSPC: no free
  * chunk, or the limit; -ENOMEM; -EIO; -EINTR on a fatal signal.
  */
 int vmlab_collapse(struct vmlab_object *obj, u64 index, const struct vmlab_collapse_rules *rules)

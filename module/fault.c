@@ -942,7 +942,7 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 	if (unlikely(!f.obj))
 		return vmlab_fault_broken(vmf);
 	id = f.obj->id;
-	f.mpol = vmlab_mpol(f.obj, vmf->vma, f.pgoff);
+	f.mpol = vmlab_mpol(f.obj, f.pgoff);
 	trace_fault_enter(id, f.addr, f.pgoff, f.write);
 	/* Not percpu_down_read() at once: it looks for something better to do first. */
 	if (unlikely(!percpu_down_read_trylock(&f.obj->vm->activity)))
@@ -1008,7 +1008,9 @@ static vm_fault_t vmlab_vm_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_
 	unsigned long addr = vmf->address & PAGE_MASK;
 	vm_fault_t ret = 0;
 	struct vmlab_leaf *leaf;
+	int node = NUMA_NO_NODE;
 	unsigned int mapped;
+	unsigned long word;
 	pte_t *pte;
 	bool found;
 
@@ -1034,14 +1036,16 @@ static vm_fault_t vmlab_vm_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_
 	mapped = vmlab_map_neighbours(vmf, leaf, first, last, addr);
 	pte = pte_offset_kernel(vmf->pmd, addr);
 	found = mapped && !pte_none(READ_ONCE(*pte));
+	word = leaf->words[vmf->pgoff & (VMLAB_LEAF_SLOTS - 1)];
+	node = vmlab_word_is_frame(word) ? vmlab_frame_nid(vmlab_word_frame(word)) : NUMA_NO_NODE;
 	spin_unlock(&leaf->lock);
 	if (found) {
 		/* A whole fault, as far as anyone who watches can tell. */
 		trace_fault_enter(obj->id, addr, vmf->pgoff, false);
-		vmlab_count(obj->vm, fault_minor, 1);
+		vmlab_fault_count(obj->vm, VMLAB_FAULT_MINOR, node);
 		mapped--;
 		ret = VM_FAULT_NOPAGE;
-		trace_fault_exit(obj->id, addr, vmf->pgoff, VMLAB_FAULT_MINOR, NUMA_NO_NODE,
+		trace_fault_exit(obj->id, addr, vmf->pgoff, VMLAB_FAULT_MINOR, node,
 				 (__force unsigned int)ret);
 	}
 	vmlab_count(obj->vm, fault_around, mapped);

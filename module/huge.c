@@ -438,6 +438,8 @@ vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, u64 
 			return VM_FAULT_FALLBACK;
 		if (look == VMLAB_HUGE_SMALL) {
 			vmlab_count(obj->vm, thp_fallback_used, 1);
+		} else if (!vmlab_mpol_is_one(obj, index)) {
+			vmlab_count(obj->vm, thp_fallback_policy, 1);
 		} else if (!vmlab_huge_create(obj, index, vmlab_place_at(obj->vm, mpol, index),
 					      false)) {
 			vmlab_count(obj->vm, thp_fault_alloc, 1);

@@ -330,7 +330,7 @@ static long vmlab_ioctl_mempolicy(struct vmlab_object *obj, void __user *arg)
 	if (ask.flags & VMLAB_MEMPOLICY_SET)
 		return vmlab_mempolicy_set(obj, &ask, first, nr);
 	if (!nr)
-		return -EINVAL;
+		return 0;
 	end = first + nr;
 	mpol = vmlab_mpol_get(obj, first, &end);
 	ask.mode = vmlab_mpol_mode(mpol);
@@ -383,7 +383,7 @@ static long vmlab_ioctl_migrate(struct vmlab_object *obj, void __user *arg)
 	if (err)
 		return err;
 	nodes &= READ_ONCE(obj->vm->pool_nodes);
-	if (!nodes)
+	if (nr && !nodes)
 		return -EINVAL;
 	if (ask.flags & VMLAB_RANGE_ADDRESS)
 		err = vmlab_migrate_by_address(ask.offset, nr, nodes, &moved);

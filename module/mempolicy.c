@@ -5,16 +5,17 @@
  * In this order, as for the shared memory of Linux (shmem_get_policy() in mm/shmem.c and
  * get_vma_policy() in mm/mempolicy.c):
  *
- *   a private mapping's		what mbind() said of that mapping
- *   an object's range		what mbind() said of a shared mapping of it, of whatever
- *				process, or ioctl(MEMPOLICY)
+ *   an object's range		what mbind() said of a mapping of it, or ioctl(MEMPOLICY)
  *   the task's			set_mempolicy(), numactl
  *   none			the node of the CPU, then the others by distance
  *
+ * What is mapped shared is one object for all who map it; each private mapping has its own, and
+ * what is said of that goes for nobody else.
+ *
  * Owns the policies of objects: a maple tree of ranges, whose entries are the policies
- * themselves.  Those of VMAs and tasks are the kernel's; they are read where nobody else
- * changes them: a VMA's under its lock or mmap_lock, a task's by itself.  It must never keep
- * one of those: they are translated, which takes no reference.
+ * themselves.  Those of the kernel's are read where nobody else changes them: a VMA's in
+ * mbind(), a task's by itself.  It must never keep one of those: they are translated, which
+ * takes no reference.  So calls, read-ahead and threads know of mbind() as faults do.
  */
 #include <linux/maple_tree.h>
 #include <linux/mempolicy.h>
@@ -37,6 +38,9 @@ u64 vmlab_mpol_from(const struct mempolicy *pol)
 		return 0;
 	/* A cpuset that changes may rewrite it meanwhile: either mask will do. */
 	nodes = READ_ONCE(nodes_addr(pol->nodes)[0]);
+	/* mpol_set_nodemask() leaves what was in that memory before. */
+	if (pol->mode == VMLAB_MPOL_LOCAL)
+		nodes = 0;
 	home = READ_ONCE(pol->home_node);
 	if (home >= VMLAB_NODES_MAX)
 		home = NUMA_NO_NODE;
@@ -49,26 +53,29 @@ u64 vmlab_mpol_from(const struct mempolicy *pol)
 /**
  * vmlab_mpol_find() - the policy for a page
  * @obj: its object
- * @vma: the mapping through which it is wanted, under its lock; NULL: none
  * @pgoff: the page
  *
  * Context: any but interrupts; does not sleep.
  * Return: the policy, 0: none.
  */
-u64 vmlab_mpol_find(struct vmlab_object *obj, struct vm_area_struct *vma, u64 pgoff)
+u64 vmlab_mpol_find(struct vmlab_object *obj, u64 pgoff)
 {
-	void *entry;
-	u64 mpol = 0;
+	void *entry = mtree_empty(&obj->mpols) ? NULL : mtree_load(&obj->mpols, pgoff);
 
-	if (obj->kind == VMLAB_OBJECT_PRIVATE) {
-		if (vma)
-			mpol = vmlab_mpol_from(vma_policy(vma));
-	} else if (!mtree_empty(&obj->mpols)) {
-		entry = mtree_load(&obj->mpols, pgoff);
-		if (entry)
-			mpol = xa_to_value(entry);
-	}
-	return mpol ? : vmlab_mpol_from(vmlab_task_policy());
+	return entry ? xa_to_value(entry) : vmlab_mpol_from(vmlab_task_policy());
+}
+
+/**
+ * vmlab_mpol_is_one() - does one policy go for all of 2 MiB?
+ * @obj: the object
+ * @index: which 2 MiB
+ */
+bool vmlab_mpol_is_one(struct vmlab_object *obj, u64 index)
+{
+	u64 first = index << VMLAB_LEAF_SHIFT, end = first + VMLAB_LEAF_SLOTS;
+
+	vmlab_mpol_get(obj, first, &end);
+	return end == first + VMLAB_LEAF_SLOTS;
 }
 
 /**
@@ -130,10 +137,10 @@ void vmlab_mpol_exit(struct vmlab_object *obj)
  */
 int vmlab_mpol_set(struct vmlab_object *obj, u64 first, u64 nr, u64 mpol)
 {
-	if (vmlab_should_fail(obj->vm, VMLAB_INJECT_call))
-		return -ENOMEM;
 	if (!mpol && mtree_empty(&obj->mpols))
 		return 0;
+	if (vmlab_should_fail(obj->vm, VMLAB_INJECT_call))
+		return -ENOMEM;
 	return mtree_store_range(&obj->mpols, first, first + nr - 1,
 				 mpol ? xa_mk_value(mpol) : NULL, GFP_KERNEL_ACCOUNT);
 }
@@ -162,25 +169,27 @@ u64 vmlab_mpol_get(struct vmlab_object *obj, u64 pgoff, u64 *end)
 }
 
 /**
- * vmlab_mpol_copy() - give a copy of an object the same policies
- * @to: the copy, which nobody finds yet
+ * vmlab_mpol_copy() - give a range of a copy of an object the same policies
+ * @to: the copy; has none there
  * @from: the original
+ * @first: first page
+ * @nr: pages
  *
  * Context: sleeps.
  * Return: 0 or -ENOMEM.
  */
-int vmlab_mpol_copy(struct vmlab_object *to, struct vmlab_object *from)
+int vmlab_mpol_copy(struct vmlab_object *to, struct vmlab_object *from, u64 first, u64 nr)
 {
-	u64 pgoff, end, mpol;
+	u64 last = first + nr, end, mpol;
 	int err = 0;
 
 	if (mtree_empty(&from->mpols))
 		return 0;
-	for (pgoff = 0; !err && pgoff < VMLAB_OBJECT_PAGES; pgoff = end) {
-		end = VMLAB_OBJECT_PAGES;
-		mpol = vmlab_mpol_get(from, pgoff, &end);
+	for (; !err && first < last; first = end) {
+		end = last;
+		mpol = vmlab_mpol_get(from, first, &end);
 		if (mpol)
-			err = vmlab_mpol_set(to, pgoff, end - pgoff, mpol);
+			err = vmlab_mpol_set(to, first, end - first, mpol);
 		cond_resched();
 	}
 	return err;
@@ -191,8 +200,8 @@ int vmlab_mpol_copy(struct vmlab_object *to, struct vmlab_object *from)
  * @vma: the mapping, cut to the range
  * @pol: its policy from now on; NULL: none
  *
- * A shared mapping's goes for the object, so for all who map it: shmem_set_policy() does the
- * same.  There is no ->get_policy, which would have to give out policies of the kernel's:
+ * A policy goes for the object, so for all who map it: shmem_set_policy() does the same.  There
+ * is no ->get_policy, which would have to give out policies of the kernel's:
  * get_mempolicy() tells what mbind() said of the mapping asked about.
  *
  * Context: mmap_lock held for write.
@@ -213,7 +222,5 @@ int vmlab_vma_set_policy(struct vm_area_struct *vma, struct mempolicy *pol)
 		if (err)
 			return err;
 	}
-	if (vmlab_region_is_private(region))
-		return 0;
 	return vmlab_mpol_set(obj, vma->vm_pgoff, vma_pages(vma), mpol);
 }

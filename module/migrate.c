@@ -25,6 +25,7 @@
  * @moved:	pages moved so far
  * @short_of:	a frame for this place was wanting
  * @busy:	pages that were in use elsewhere
+ * @reserved:	pages of RESERVE
  * @which:	slots whose pages move
  * @shared:	those of them whose frames other leaves name, too
  * @to:		the new frames, by slot
@@ -35,6 +36,7 @@ struct vmlab_migrate {
 	u64			moved;
 	struct vmlab_place	short_of;
 	unsigned int		busy;
+	unsigned int		reserved;
 	DECLARE_BITMAP(which, VMLAB_LEAF_SLOTS);
 	DECLARE_BITMAP(shared, VMLAB_LEAF_SLOTS);
 	struct vmlab_frame	*to[VMLAB_LEAF_SLOTS];
@@ -85,6 +87,11 @@ static bool vmlab_migrate_choose(struct vmlab_migrate *m, struct vmlab_leaf *lea
 
 	if (!vmlab_word_is_frame(slot.word) || vmlab_migrate_is_there(m, from))
 		return true;
+	/* A copy of a reserved huge page may be split, but that stays. */
+	if (READ_ONCE(from->chunk->reserved)) {
+		m->reserved++;
+		return true;
+	}
 	if (atomic_read(&from->refs) > 1) {
 		if (!vmlab_siblings_trylock(&slot)) {
 			m->busy++;
@@ -168,7 +175,10 @@ static int vmlab_migrate_small(struct vmlab_migrate *m, u64 index, unsigned int 
 	return err;
 }
 
-/* -ENOENT: not a huge page; -EEXIST: there already; -EBUSY: reserved, and elsewhere. */
+/*
+ * Its node, if it is a huge page that should move; -ENOENT: it is none; -EEXIST: there already;
+ * -EBUSY: reserved, and elsewhere.
+ */
 static int vmlab_migrate_look(struct vmlab_migrate *m, u64 index)
 {
 	struct vmlab_frame *frame;
@@ -182,7 +192,8 @@ static int vmlab_migrate_look(struct vmlab_migrate *m, u64 index)
 		if (!leaf->dead && leaf->huge) {
 			frame = vmlab_word_frame(leaf->words[0]);
 			err = vmlab_migrate_is_there(m, frame) ? -EEXIST :
-			      READ_ONCE(frame->chunk->reserved) ? -EBUSY : 0;
+			      READ_ONCE(frame->chunk->reserved) ? -EBUSY :
+			      vmlab_frame_nid(frame);
 		}
 		spin_unlock(&leaf->lock);
 	}
@@ -190,18 +201,32 @@ static int vmlab_migrate_look(struct vmlab_migrate *m, u64 index)
 	return err;
 }
 
-/* As one piece, if it can be. */
-static bool vmlab_migrate_whole(struct vmlab_migrate *m, u64 index)
+/* To another chunk on one node. */
+static bool vmlab_migrate_chunk(struct vmlab_migrate *m, u64 index, int from, int nid)
 {
-	const struct vmlab_collapse_rules rules = {
-		.nid = vmlab_migrate_place(m, index).nid, .move = true,
-	};
+	const struct vmlab_collapse_rules rules = { .nid = nid, .move = true };
+	struct vmlab *vm = m->obj->vm;
 
 	if (vmlab_collapse(m->obj, index, &rules))
 		return false;
 	m->moved += VMLAB_LEAF_SLOTS;
-	vmlab_count(m->obj->vm, migrate, VMLAB_LEAF_SLOTS);
+	vmlab_count(vm, migrate, VMLAB_LEAF_SLOTS);
+	this_cpu_add(vm->pools[from]->node_stats->count[VMLAB_migrate_out], VMLAB_LEAF_SLOTS);
+	this_cpu_add(vm->pools[nid]->node_stats->count[VMLAB_migrate_in], VMLAB_LEAF_SLOTS);
 	return true;
+}
+
+/* As one piece, if it can be: where its turn is, or on another of the nodes. */
+static bool vmlab_migrate_whole(struct vmlab_migrate *m, u64 index, int from)
+{
+	int nid, turn = vmlab_migrate_place(m, index).nid;
+
+	if (turn >= 0 && vmlab_migrate_chunk(m, index, from, turn))
+		return true;
+	for_each_set_bit(nid, &m->nodes, VMLAB_NODES_MAX)
+		if (nid != turn && vmlab_migrate_chunk(m, index, from, nid))
+			return true;
+	return false;
 }
 
 /* One attempt at slots @from to @to - 1 of a leaf. */
@@ -213,11 +238,11 @@ static int vmlab_migrate_leaf(struct vmlab_migrate *m, u64 index, unsigned int f
 	if (err == -EEXIST)
 		return 0;
 	if (err == -EBUSY) {
-		m->busy = to - from;
-		return err;
+		m->reserved = to - from;
+		return 0;
 	}
-	if (!err) {
-		if (to - from == VMLAB_LEAF_SLOTS && vmlab_migrate_whole(m, index))
+	if (err >= 0) {
+		if (to - from == VMLAB_LEAF_SLOTS && vmlab_migrate_whole(m, index, err))
 			return 0;
 		err = vmlab_leaf_make_small(m->obj, index, false);
 		if (err)
@@ -226,33 +251,54 @@ static int vmlab_migrate_leaf(struct vmlab_migrate *m, u64 index, unsigned int f
 	return vmlab_migrate_small(m, index, from, to);
 }
 
+/* One attempt, and what makes the next one worth it; @tries is how many are left. */
+static int vmlab_migrate_try(struct vmlab_migrate *m, u64 index, unsigned int from,
+			     unsigned int to, unsigned int *tries)
+{
+	struct vmlab *vm = m->obj->vm;
+	struct vmlab_pool *pool;
+	u64 moved = m->moved;
+	unsigned long until = 0;
+	long freed = 1;
+	int err;
+
+	m->busy = 0;
+	m->reserved = 0;
+	percpu_down_read(&vm->activity);
+	err = vmlab_migrate_leaf(m, index, from, to);
+	if (err == -ENOSPC)
+		freed = vmlab_reclaim_direct(vm, m->short_of);
+	percpu_up_read(&vm->activity);
+	--*tries;
+	if (m->moved > moved || freed > 1)
+		*tries = VMLAB_MIGRATE_TRIES;
+	/* The last free frames may sit in CPUs' caches. */
+	pool = err == -ENOSPC ? vmlab_place_pool(vm, m->short_of) : NULL;
+	if (pool && !freed && *tries == VMLAB_MIGRATE_TRIES - 1)
+		vmlab_pool_drain(pool);
+	else if (err == -ENOSPC && vmlab_reclaim_failed(vm, freed, &until))
+		*tries = 0;
+	if (!err && m->busy && *tries)
+		schedule_timeout_killable(1);
+	return fatal_signal_pending(current) ? -EINTR : err;
+}
+
 /* Attempts, until all is moved that can be. */
 static int vmlab_migrate_tries(struct vmlab_migrate *m, u64 index, unsigned int from,
 			       unsigned int to)
 {
 	unsigned int tries = VMLAB_MIGRATE_TRIES;
-	struct vmlab *vm = m->obj->vm;
-	long freed = 1;
 	int err;
 
 	do {
-		m->busy = 0;
-		percpu_down_read(&vm->activity);
-		err = vmlab_migrate_leaf(m, index, from, to);
-		if (err == -ENOSPC)
-			freed = vmlab_reclaim_direct(vm, m->short_of);
-		percpu_up_read(&vm->activity);
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		if (m->busy && !err && tries > 1)
-			schedule_timeout_killable(1);
+		err = vmlab_migrate_try(m, index, from, to, &tries);
 		cond_resched();
-	} while (--tries && (err == -EAGAIN || (err == -ENOSPC && freed) || (!err && m->busy)));
+	} while (tries && (err == -EAGAIN || err == -ENOSPC || (!err && m->busy)));
 	if (err == -ENOSPC)
 		return -ENOMEM;
-	if (!err && !m->busy)
+	if (!err && !m->busy && !m->reserved)
 		return 0;
-	vmlab_count(vm, migrate_busy, m->busy);
+	vmlab_count(m->obj->vm, migrate_busy, m->busy);
 	return err && err != -EAGAIN ? err : -EBUSY;
 }
 

@@ -9,13 +9,14 @@
 #define VMLAB_NUMA_H
 
 #include <linux/bits.h>
+#include <linux/numa.h>
 #include <linux/types.h>
 
 /*
  * Nodes that can have a pool, from 0 on: as many as find room in a word beside a policy's mode.
  * So a policy needs no memory and no references, and a mask of nodes is passed by value.
  */
-#define VMLAB_NODES_MAX		48
+#define VMLAB_NODES_MAX		(MAX_NUMNODES < 48 ? MAX_NUMNODES : 48)
 #define VMLAB_NODES_MASK	GENMASK_ULL(VMLAB_NODES_MAX - 1, 0)
 
 /*

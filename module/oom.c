@@ -311,15 +311,16 @@ static struct mm_struct *vmlab_oom_process_mm(struct task_struct *process)
 }
 
 /* Finds whose the address spaces are, and weighs them. */
-static void vmlab_oom_weigh(struct vmlab *vm, struct vmlab_oom_table *table)
+static void vmlab_oom_weigh(struct vmlab *vm, struct vmlab_place place,
+			    struct vmlab_oom_table *table)
 {
 	struct task_struct *process;
 	unsigned int i;
 	long total = 0;
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
-		if (vm->pools[nid])
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
+		if (vm->pools[nid] && vmlab_place_allows(place, nid))
 			total += vmlab_pool_nr_frames(vm->pools[nid]);
 
 	rcu_read_lock();
@@ -425,7 +426,7 @@ static int vmlab_oom_choose(struct vmlab *vm, struct vmlab_place place)
 	err = vmlab_oom_collect(vm, place, &table);
 	if (err)
 		goto out;
-	vmlab_oom_weigh(vm, &table);
+	vmlab_oom_weigh(vm, place, &table);
 	for (i = 0; i < table.nr; i++) {
 		row = &table.rows[i];
 		if (!row->pages)

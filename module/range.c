@@ -113,7 +113,7 @@ static int vmlab_slot_read(struct vmlab_object *obj, struct vmlab_slot *slot,
 	}
 	if (readahead == VMLAB_READ_WINDOW)
 		readahead = vmlab_swapin_window(obj, slot, NULL);
-	in = vmlab_swapin_start(obj, slot, vmlab_mpol(obj, NULL, pgoff), spare, readahead);
+	in = vmlab_swapin_start(obj, slot, vmlab_mpol(obj, pgoff), spare, readahead);
 	return vmlab_swapin_finish(obj, in, slot);
 }
 
@@ -154,7 +154,7 @@ static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
 		return vmlab_slot_create(obj, slot, spare);
 	if (lacks || fill != VMLAB_FILL_WRITE || !vmlab_slot_is_shared(slot))
 		return lacks;
-	return vmlab_cow_copy(obj, slot, vmlab_mpol(obj, NULL, vmlab_slot_pgoff(slot)), spare) ?
+	return vmlab_cow_copy(obj, slot, vmlab_mpol(obj, vmlab_slot_pgoff(slot)), spare) ?
 	       VMLAB_LACKS_FRAME : 0;
 }
 

@@ -156,7 +156,10 @@ static struct vmlab_region *vmlab_region_private_locked(struct vmlab_object *fil
 	if (!obj)
 		return NULL;
 	region = vmlab_region_of(obj);
-	if (region && clone) {
+	/* What was said of mappings of these pages that are gone. */
+	if (region)
+		err = vmlab_mpol_set(obj, first, last - first + 1, 0);
+	if (region && clone && !err) {
 		err = vmlab_clone_leaves(file_obj, obj, first, last);
 		vmlab_rmap_wrprotect(file_obj, round_down(first, VMLAB_LEAF_SLOTS),
 				     round_up(last + 1, VMLAB_LEAF_SLOTS) - 1, NULL);
@@ -228,7 +231,9 @@ static struct vmlab_region *vmlab_region_fork_locked(struct vm_area_struct *vma,
 	}
 	/* Before anything is shared: see vmlab_unshare_must_not(). */
 	WRITE_ONCE(parent->forking, true);
-	err = vmlab_clone_leaves(parent, obj, first, last);
+	err = vmlab_mpol_copy(obj, parent, first, last - first + 1);
+	if (!err)
+		err = vmlab_clone_leaves(parent, obj, first, last);
 	/* dup_mmap() flushes the parent before the child can run. */
 	vmlab_rmap_wrprotect(parent, round_down(first, VMLAB_LEAF_SLOTS),
 			     round_up(last + 1, VMLAB_LEAF_SLOTS) - 1, parent->mm);

@@ -96,13 +96,15 @@ static bool vmlab_is_reserved(struct vmlab_object *obj, u64 index)
 static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
 {
 	u64 pgoff = index << VMLAB_LEAF_SHIFT;
-	struct vmlab_place place = vmlab_place_at(obj->vm, vmlab_mpol(obj, NULL, pgoff), index);
+	struct vmlab_place place = vmlab_place_at(obj->vm, vmlab_mpol(obj, pgoff), index);
 	unsigned int reclaims = 0;
 	int err;
 
 	do {
 		if (vmlab_is_reserved(obj, index))
 			return 0;
+		if (!vmlab_mpol_is_one(obj, index))
+			return -EINVAL;
 		/* Where only zeros were read nothing need stay. */
 		percpu_down_read(&obj->vm->activity);
 		vmlab_leaf_reap(obj, index);
@@ -211,7 +213,7 @@ static void vmlab_reserve_undo(struct vmlab_object *obj, u64 index, const unsign
  * @done: out: all, or 0
  *
  * Context: sleeps; no locks.
- * Return: 0; -EINVAL: not of whole 2 MiB; -EBUSY: some of it has pages already; -ENOMEM;
+ * Return: 0; -EINVAL: not of whole 2 MiB, or with several memory policies in one; -EBUSY: some of it has pages already; -ENOMEM;
  * -EINTR on a fatal signal.
  */
 int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)

@@ -41,7 +41,7 @@ struct vmlab_object *vmlab_snapshot(struct vmlab_object *obj, bool frozen)
 	if (IS_ERR(copy))
 		return copy;
 	copy->frozen = frozen;
-	err = vmlab_mpol_copy(copy, obj);
+	err = vmlab_mpol_copy(copy, obj, 0, VMLAB_OBJECT_PAGES);
 	if (!err)
 		err = vmlab_snapshot_fill(obj, copy);
 	if (err) {

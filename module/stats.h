@@ -70,6 +70,7 @@
 	X(thp_fault_alloc,	"a store to a hole got a chunk of 2 MiB") \
 	X(thp_fault_fallback,	"a store that might have had one got 4 KiB, for one of these:") \
 	X(thp_fallback_place,	"the mapping has no room for 2 MiB there") \
+	X(thp_fallback_policy,	"a memory policy goes for a part of the 2 MiB only") \
 	X(thp_fallback_used,	"some of the 2 MiB was in use by 4 KiB already") \
 	X(thp_fallback_chunk,	"no chunk was free") \
 	X(thp_fallback_limit,	"the lineage's limit") \

@@ -316,7 +316,7 @@ enum vmlab_object_kind {
  *		says: no leaf, but PTEs may map the zero page in this 2 MiB (leaf.c)
  * @nr_fades:	how often marks of the zero page were about to be taken away, under the
  *		xa_lock of @leaves
- * @mpols:	FILE, SNAPSHOT: memory policies of ranges of pages, see mempolicy.c
+ * @mpols:	memory policies of ranges of pages, see mempolicy.c
  * @leaf_seq:	how often a leaf in @leaves was exchanged for another.  Who looks one
  *		up reads it before, and again under leaf->lock
  * @mm:		PRIVATE: whose mappings; compared, never followed
@@ -1148,35 +1148,34 @@ int vmlab_oom(struct vmlab *vm, struct vmlab_place place, unsigned long ends);
 
 /* mempolicy.c */
 u64 vmlab_mpol_from(const struct mempolicy *pol);
-u64 vmlab_mpol_find(struct vmlab_object *obj, struct vm_area_struct *vma, u64 pgoff);
+u64 vmlab_mpol_find(struct vmlab_object *obj, u64 pgoff);
+bool vmlab_mpol_is_one(struct vmlab_object *obj, u64 index);
 int vmlab_mpol_check(struct vmlab *vm, u64 mpol);
 void vmlab_mpol_init(struct vmlab_object *obj);
 void vmlab_mpol_exit(struct vmlab_object *obj);
 int vmlab_mpol_set(struct vmlab_object *obj, u64 first, u64 nr, u64 mpol);
 u64 vmlab_mpol_get(struct vmlab_object *obj, u64 pgoff, u64 *end);
-int vmlab_mpol_copy(struct vmlab_object *to, struct vmlab_object *from);
+int vmlab_mpol_copy(struct vmlab_object *to, struct vmlab_object *from, u64 first, u64 nr);
 int vmlab_vma_set_policy(struct vm_area_struct *vma, struct mempolicy *pol);
 
 /**
  * vmlab_mpol() - the memory policy for a page
  * @obj: its object
- * @vma: the mapping through which it is wanted, under its lock; NULL: none
  * @pgoff: the page
  *
  * Return: the policy, 0: none.
  */
-static inline u64 vmlab_mpol(struct vmlab_object *obj, struct vm_area_struct *vma, u64 pgoff)
+static inline u64 vmlab_mpol(struct vmlab_object *obj, u64 pgoff)
 {
-	if (likely(mtree_empty(&obj->mpols) && !vmlab_task_policy() &&
-		   !(vma && vma_policy(vma))))
+	if (likely(mtree_empty(&obj->mpols) && !vmlab_task_policy()))
 		return 0;
-	return vmlab_mpol_find(obj, vma, pgoff);
+	return vmlab_mpol_find(obj, pgoff);
 }
 
 /* The policy for another page of a range of which one page has @mpol. */
 static inline u64 vmlab_mpol_beside(struct vmlab_object *obj, u64 mpol, u64 pgoff)
 {
-	return likely(mtree_empty(&obj->mpols)) ? mpol : vmlab_mpol_find(obj, NULL, pgoff);
+	return likely(mtree_empty(&obj->mpols)) ? mpol : vmlab_mpol_find(obj, pgoff);
 }
 
 /* migrate.c */
@@ -1201,10 +1200,10 @@ static inline struct vmlab_place vmlab_place_at(struct vmlab *vm, u64 mpol, u64 
 	return likely(!mpol) ? vmlab_place_near(numa_mem_id()) : vmlab_place_find(vm, mpol, index);
 }
 
-/* Where a page should be that is wanted by the running task, through no mapping. */
+/* Where a page should be that is wanted by the running task. */
 static inline struct vmlab_place vmlab_place(struct vmlab_object *obj, u64 pgoff)
 {
-	return vmlab_place_at(obj->vm, vmlab_mpol(obj, NULL, pgoff), pgoff);
+	return vmlab_place_at(obj->vm, vmlab_mpol(obj, pgoff), pgoff);
 }
 
 /* The pool of a node, or the nearest to it; NULL when the instance has none at all. */

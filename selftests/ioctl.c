@@ -331,6 +331,8 @@ static const struct {
 	{ VMLAB_IOC_LIMIT, sizeof(struct vmlab_ioc_limit) },
 	{ VMLAB_IOC_RESIDENCY, sizeof(struct vmlab_ioc_residency) },
 	{ VMLAB_IOC_WALK, sizeof(struct vmlab_ioc_walk) },
+	{ VMLAB_IOC_MEMPOLICY, sizeof(struct vmlab_ioc_mempolicy) },
+	{ VMLAB_IOC_MIGRATE, sizeof(struct vmlab_ioc_migrate) },
 };
 
 TEST_F(ioctl, sizes_and_flags)

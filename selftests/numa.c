@@ -176,6 +176,28 @@ TEST_F(numa, interleave_by_chunk)
 	munmap(map, pages * PAGE);
 }
 
+/* A huge page has one policy. */
+TEST_F(numa, no_huge_page_of_two_policies)
+{
+	uint64_t before = counter("thp_fallback_policy");
+	char *map = object_map(self->fd, 0, 2 * LEAF_PAGES);
+	int node;
+
+	for (node = 0; node < 64; node++)
+		if (self->nodes >> node & 1)
+			ASSERT_EQ(0, pool_resize(node, 24));
+	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
+	ASSERT_EQ(0, object_policy(self->fd, 100, 100, VMLAB_MPOL_BIND, BIT(self->other)));
+	pages_fill(map, TAG, 0, 2 * LEAF_PAGES, 1);
+	EXPECT_EQ(1, counter("thp_fallback_policy") - before);
+	EXPECT_EQ(LEAF_PAGES, object_count(self->fd, 0, 2 * LEAF_PAGES, VMLAB_RES_HUGE));
+	EXPECT_EQ(100, pages_on(self->fd, map + 100 * PAGE, 100, BIT(self->other)));
+	EXPECT_EQ(-EBUSY, object_range(self->fd, VMLAB_IOC_COLLAPSE, 0, LEAF_BYTES, NULL));
+	ASSERT_EQ(0, object_discard(self->fd, 0, LEAF_PAGES));
+	EXPECT_EQ(-EINVAL, object_range(self->fd, VMLAB_IOC_RESERVE, 0, LEAF_BYTES, NULL));
+	munmap(map, 2 * LEAF_BYTES);
+}
+
 TEST_F(numa, weighted)
 {
 	uint64_t weights = 0;
@@ -201,6 +223,15 @@ TEST_F(numa, weighted)
 				  pages_on(self->fd, self->map, PAGES, BIT(node)));
 }
 
+static int child_is_bound_too(void *map)
+{
+	int fd = object_open(), last = 63 - __builtin_clzll(pool_nodes());
+
+	pages_fill(map, TAG, 0, PAGES, 9);
+	CHECK(pages_on(fd, (char *)map + 100 * PAGE, 100, BIT(last)) == 100);
+	return 0;
+}
+
 /* mbind() of a part: of a private mapping that part's, of a shared one everybody's. */
 TEST_F(numa, mbind)
 {
@@ -216,6 +247,17 @@ TEST_F(numa, mbind)
 	EXPECT_EQ(PAGES - 200, pages_on(self->fd, private + 200 * PAGE, PAGES - 200,
 					BIT(self->first)));
 	EXPECT_EQ(0, pages_wrong(private, TAG, 0, PAGES, 5));
+	/* Calls know of it as faults do, and so does a child. */
+	ASSERT_EQ(0, address_range(self->fd, VMLAB_IOC_DISCARD, private, PAGES, NULL));
+	ASSERT_EQ(0, address_range(self->fd, VMLAB_IOC_POPULATE, private, PAGES, NULL));
+	EXPECT_EQ(100, pages_on(self->fd, private + 100 * PAGE, 100, BIT(last)));
+	EXPECT_EQ(100, pages_on(self->fd, private, 100, BIT(self->first)));
+	EXPECT_EQ(0, child_run(child_is_bound_too, private));
+	munmap(private, PAGES * PAGE);
+	/* Nothing is left of it for the next mapping. */
+	private = object_map_private(self->fd, 0, PAGES);
+	pages_fill(private, TAG, 0, PAGES, 6);
+	EXPECT_EQ(PAGES, pages_on(self->fd, private, PAGES, BIT(self->first)));
 	munmap(private, PAGES * PAGE);
 
 	ASSERT_EQ(0, range_policy(self->map + 200 * PAGE, 50, VMLAB_MPOL_PREFERRED, BIT(last)));
@@ -232,6 +274,13 @@ TEST_F(numa, mbind)
 	/* And back. */
 	ASSERT_EQ(0, range_policy(self->map, PAGES, VMLAB_MPOL_DEFAULT, 0));
 	EXPECT_EQ(VMLAB_MPOL_DEFAULT, object_policy_at(self->fd, 210, &nodes, NULL));
+	EXPECT_EQ(0, nodes);
+	/* One without nodes has none: what the kernel keeps in their place is not for us. */
+	ASSERT_EQ(0, range_policy(self->map, PAGES, VMLAB_MPOL_LOCAL, 0));
+	EXPECT_EQ(VMLAB_MPOL_LOCAL, object_policy_at(self->fd, 210, &nodes, NULL));
+	EXPECT_EQ(0, nodes);
+	ASSERT_EQ(0, range_policy(self->map, PAGES, VMLAB_MPOL_PREFERRED, 0));
+	EXPECT_EQ(VMLAB_MPOL_LOCAL, object_policy_at(self->fd, 210, &nodes, NULL));
 	EXPECT_EQ(0, nodes);
 }
 
@@ -544,7 +593,7 @@ TEST_F(numa, migrate_huge_pinned_and_reserved)
 {
 	uint64_t moved, splits;
 	char *map;
-	int node;
+	int node, copy;
 
 	NEED_TWO_NODES();
 	for (node = 0; node < 64; node++)
@@ -582,6 +631,14 @@ TEST_F(numa, migrate_huge_pinned_and_reserved)
 	EXPECT_EQ(-EBUSY, object_migrate(self->fd, LEAF_PAGES, LEAF_PAGES, BIT(self->other), &moved));
 	EXPECT_EQ(0, moved);
 	ASSERT_EQ(0, object_migrate(self->fd, LEAF_PAGES, LEAF_PAGES, BIT(self->first), NULL));
+	/* Also what is no huge page for this object any more: a copy shares it. */
+	copy = object_snapshot(self->fd, 0);
+	ASSERT_GE(copy, 0);
+	map[0] = 1;
+	EXPECT_EQ(-EBUSY, object_migrate(self->fd, LEAF_PAGES, LEAF_PAGES, BIT(self->other), &moved));
+	EXPECT_EQ(1, moved);
+	EXPECT_EQ(LEAF_PAGES, object_count(copy, LEAF_PAGES, LEAF_PAGES, VMLAB_RES_RESERVED));
+	close(copy);
 	munmap(map, LEAF_PAGES * PAGE);
 }
 
@@ -741,7 +798,8 @@ TEST_F(numa, bad_policies)
 			 .nodes = address));
 	/* To read: room for the answer. */
 	EXPECT_EQ(-EINVAL, ASK(.length = PAGE));
-	EXPECT_EQ(-EINVAL, ASK(.length = 0, .maxnode = 64, .nodes = address));
+	EXPECT_EQ(0, ASK(.length = 0, .maxnode = 64, .nodes = address));
+	EXPECT_EQ(self->nodes, mask[0]);
 	EXPECT_EQ(0, ASK(.length = PAGE, .maxnode = 32768, .nodes = address));
 	EXPECT_EQ(self->nodes, mask[0]);
 	EXPECT_EQ(0, mask[511]);

@@ -208,10 +208,14 @@ struct vmlab_ioc_snapshot {
  * @nodes:	in: address of the mask: words of 64 bits, node 0 is the lowest bit of the
  *		first.  It is read, or written, up to @maxnode
  *
- * What mbind(2) says of a shared mapping is the same, and the later of the two counts.  A
+ * What mbind(2) says of a shared mapping is the same, and the later of the two counts; but the
+ * kernel keeps to itself an mbind(2) that repeats what was said of that very mapping before.  A
  * policy stays with the object, whether it is mapped or not, until another one is set;
  * copies by VMLAB_IOC_SNAPSHOT begin with it.  It goes before what set_mempolicy(2) says of
  * the task.  Pages that are there already stay where they are: see VMLAB_IOC_MIGRATE.
+ *
+ * A huge page has one policy: where parts of 2 MiB have different ones there is none, and
+ * VMLAB_IOC_COLLAPSE is EBUSY, VMLAB_IOC_RESERVE EINVAL.
  *
  * Nodes that have no pool, or one without memory, are left out.  EINVAL: no node is left,
  * or DEFAULT or LOCAL has any; a node past all that a kernel can have; read only, @maxnode
@@ -255,7 +259,8 @@ struct vmlab_ioc_mempolicy {
  *
  * EINVAL: no node of the mask has a pool with memory; ENOMEM: they are full, and nothing of
  * theirs can be evicted; EBUSY: some pages stayed, all others were dealt with: those that
- * VMLAB_IOC_RESERVE has given, or that were in use elsewhere all the time.
+ * VMLAB_IOC_RESERVE has given, that a copy of the object has pinned, or that were in use
+ * elsewhere all the time.
  */
 struct vmlab_ioc_migrate {
 	__u32 size;
