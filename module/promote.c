@@ -146,15 +146,7 @@ static int vmlab_promote_thread(void *arg)
  */
 int vmlab_promote_start(struct vmlab_pool *pool)
 {
-	struct task_struct *task;
-
-	task = kthread_create_on_node(vmlab_promote_thread, pool, pool->nid,
-				      "vmlab_promoted/%d", pool->nid);
-	if (IS_ERR(task))
-		return PTR_ERR(task);
-	pool->promote_task = task;
-	wake_up_process(task);
-	return 0;
+	return vmlab_thread_start(pool, vmlab_promote_thread, "vmlab_promoted/%d", &pool->promote_task);
 }
 
 /**
@@ -163,7 +155,5 @@ int vmlab_promote_start(struct vmlab_pool *pool)
  */
 void vmlab_promote_stop(struct vmlab_pool *pool)
 {
-	if (pool->promote_task)
-		kthread_stop(pool->promote_task);
-	pool->promote_task = NULL;
+	vmlab_thread_stop(&pool->promote_task);
 }

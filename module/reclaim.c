@@ -709,15 +709,7 @@ static int vmlab_reclaim_thread(void *arg)
  */
 int vmlab_reclaim_start(struct vmlab_pool *pool)
 {
-	struct task_struct *task;
-
-	task = kthread_create_on_node(vmlab_reclaim_thread, pool, pool->nid,
-				      "vmlab_reclaimd/%d", pool->nid);
-	if (IS_ERR(task))
-		return PTR_ERR(task);
-	pool->reclaim_task = task;
-	wake_up_process(task);
-	return 0;
+	return vmlab_thread_start(pool, vmlab_reclaim_thread, "vmlab_reclaimd/%d", &pool->reclaim_task);
 }
 
 /**
@@ -726,7 +718,5 @@ int vmlab_reclaim_start(struct vmlab_pool *pool)
  */
 void vmlab_reclaim_stop(struct vmlab_pool *pool)
 {
-	if (pool->reclaim_task)
-		kthread_stop(pool->reclaim_task);
-	pool->reclaim_task = NULL;
+	vmlab_thread_stop(&pool->reclaim_task);
 }

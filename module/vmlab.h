@@ -27,6 +27,7 @@
  *   pool.c      frames of a node: allocate, free, per-CPU caches
  *   resize.c    a pool grows and shrinks while in use; moves frames
  *   zero.c      the stock of frames zeroed ahead
+ *   thread.c    starts and stops the threads of a node
  *   rmap.c      the hardware page tables: walk, accessed bits, unmap, flush
  *   reclaim.c   watermarks, reclaim threads, direct reclaim
  *   evict.c     takes a batch of victims out of memory
@@ -945,6 +946,11 @@ int vmlab_zero_start(struct vmlab_pool *pool);
 void vmlab_zero_stop(struct vmlab_pool *pool);
 void vmlab_zero_wake(struct vmlab_pool *pool);
 void vmlab_zero_set_stock(struct vmlab *vm, unsigned int max);
+
+/* thread.c */
+int vmlab_thread_start(struct vmlab_pool *pool, int (*work)(void *pool), const char *name,
+		       struct task_struct **task);
+void vmlab_thread_stop(struct task_struct **task);
 
 /* rmap.c */
 

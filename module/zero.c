@@ -150,15 +150,7 @@ void vmlab_zero_set_stock(struct vmlab *vm, unsigned int max)
  */
 int vmlab_zero_start(struct vmlab_pool *pool)
 {
-	struct task_struct *task;
-
-	task = kthread_create_on_node(vmlab_zero_thread, pool, pool->nid,
-				      "vmlab_zerod/%d", pool->nid);
-	if (IS_ERR(task))
-		return PTR_ERR(task);
-	pool->zero_task = task;
-	wake_up_process(task);
-	return 0;
+	return vmlab_thread_start(pool, vmlab_zero_thread, "vmlab_zerod/%d", &pool->zero_task);
 }
 
 /**
@@ -167,7 +159,5 @@ int vmlab_zero_start(struct vmlab_pool *pool)
  */
 void vmlab_zero_stop(struct vmlab_pool *pool)
 {
-	if (pool->zero_task)
-		kthread_stop(pool->zero_task);
-	pool->zero_task = NULL;
+	vmlab_thread_stop(&pool->zero_task);
 }
