@@ -657,4 +657,86 @@ TEST_F(huge, reserve_all_or_nothing)
 	close(copy);
 }
 
+/* Stores to what a call is about to reserve, and knows what it has stored. */
+struct storer {
+	char *map;
+	size_t pages;
+	uint64_t state;
+	uint32_t generation;
+	atomic_bool stop;
+	atomic_bool stored[2 * LEAF_PAGES];
+};
+
+static void *store_meanwhile(void *arg)
+{
+	struct storer *storer = arg;
+
+	/* Not before the call has come that far: what is in use it would refuse. */
+	usleep(chance(&storer->state) % 3000);
+	while (!storer->stop) {
+		size_t page = chance(&storer->state) % storer->pages;
+
+		page_fill(storer->map + page * PAGE, TAG, page, storer->generation);
+		storer->stored[page] = true;
+		if (chance(&storer->state) % 8 == 0)
+			usleep(200);
+	}
+	return NULL;
+}
+
+/* Not one of them may be lost, and all others are zeros. */
+static unsigned int lost_stores(const struct storer *storer)
+{
+	unsigned int page, lost = 0;
+
+	for (page = 0; page < storer->pages; page++) {
+		const char *at = storer->map + page * PAGE;
+
+		lost += storer->stored[page] ?
+			!page_is(at, TAG, page, storer->generation) : !page_is_zero(at);
+	}
+	return lost;
+}
+
+TEST_F_TIMEOUT(huge, what_is_stored_while_reserve_fails, 120)
+{
+	double until = now() + seconds(4) * slowness();
+	uint64_t total = pool_sum("total"), reserved;
+	unsigned int rounds, failed = 0, lost = 0;
+	struct storer *storer = calloc(1, sizeof(*storer));
+	pthread_t thread;
+	int error;
+
+	ASSERT_NE(NULL, storer);
+	storer->state = seed();
+	storer->pages = 2 * LEAF_PAGES;
+	for (rounds = 0; (rounds < 5 || now() < until) && !lost; rounds++) {
+		int fd = object_open();
+
+		ASSERT_GE(fd, 0);
+		memset(storer->stored, 0, sizeof(storer->stored));
+		storer->stop = false;
+		storer->generation = rounds + 1;
+		storer->map = object_map(fd, 0, storer->pages);
+		reserved = counter("thp_reserve");
+		ASSERT_EQ(0, pthread_create(&thread, NULL, store_meanwhile, storer));
+		/* More than there is. */
+		error = reserve(fd, 0, total);
+		storer->stop = true;
+		pthread_join(thread, NULL);
+		EXPECT_TRUE(error == -ENOMEM || error == -EBUSY) TH_LOG("%d", error);
+		failed += counter("thp_reserve") > reserved + 1;
+		lost = lost_stores(storer);
+		EXPECT_EQ(0, object_count(fd, 0, total, VMLAB_RES_RESERVED));
+		munmap(storer->map, storer->pages * PAGE);
+		close(fd);
+	}
+	EXPECT_EQ(0, lost);
+	if (lost)
+		note("wrong: %u of %zu pages are not what was stored", lost, storer->pages);
+	note("%u rounds, in %u some was reserved first", rounds, failed);
+	EXPECT_GE(failed, 1);
+	free(storer);
+}
+
 TEST_HARNESS_MAIN
