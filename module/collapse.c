@@ -155,36 +155,6 @@ static int vmlab_collapse_look(struct vmlab_object *obj, u64 index,
 	return err;
 }
 
-/* Pages after which who wants the world to stand still need not wait for the others. */
-#define VMLAB_COLLAPSE_BREATH	16
-
-/*
- * Reads what is on swap; what is evicted again meanwhile ends the attempt later.  No slot is
- * locked and no chunk taken yet.
- */
-static int vmlab_collapse_read(struct vmlab_object *obj, u64 index)
-{
-	u64 pgoff = index << VMLAB_LEAF_SHIFT, end = pgoff + VMLAB_LEAF_SLOTS;
-	struct vmlab_slot slot;
-	int err;
-
-	for (; pgoff < end; pgoff++) {
-		err = vmlab_slot_lock_present(obj, pgoff, VMLAB_FILL_READ, &slot);
-		if (!err)
-			vmlab_slot_unlock(&slot);
-		else if (err != -ENOENT)
-			return err;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		if (!(pgoff % VMLAB_COLLAPSE_BREATH)) {
-			percpu_up_read(&obj->vm->activity);
-			cond_resched();
-			percpu_down_read(&obj->vm->activity);
-		}
-	}
-	return 0;
-}
-
 /* The leaf is frozen: what it has now it keeps. */
 static int vmlab_collapse_begin(struct vmlab_leaf *leaf, struct vmlab_collapse *c)
 {
@@ -340,16 +310,16 @@ int vmlab_collapse(struct vmlab_object *obj, u64 index, const struct vmlab_colla
 	int nid, err;
 
 	err = vmlab_collapse_look(obj, index, rules, &nid, &swapped);
+	/* What is evicted again meanwhile ends the attempt later. */
 	if (!err && swapped)
-		err = vmlab_collapse_read(obj, index);
+		err = vmlab_leaf_bring(obj, index, 0, VMLAB_LEAF_SLOTS - 1);
 	if (err)
 		return err;
 	c = vmlab_should_fail(obj->vm, VMLAB_INJECT_call) ? NULL :
 	    kmalloc(sizeof(*c), GFP_KERNEL);
-	if (!c)
-		return -ENOMEM;
-	c->move = rules->move;
-	err = vmlab_collapse_take(obj, nid, c);
+	if (c)
+		c->move = rules->move;
+	err = c ? vmlab_collapse_take(obj, nid, c) : -ENOMEM;
 	if (err)
 		goto out;
 	err = vmlab_leaf_freeze(obj, index << VMLAB_LEAF_SHIFT, VMLAB_FREEZE_OWN, true, &leaf);

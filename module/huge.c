@@ -285,23 +285,29 @@ static struct vmlab_chunk *vmlab_huge_take_chunk(struct vmlab *vm, struct vmlab_
 	return chunk;
 }
 
-/* The leaf for a chunk, with a frame for its slots; NULL: counted why. */
-static struct vmlab_leaf *vmlab_huge_alloc_leaf(struct vmlab_object *obj, u64 index,
-						struct vmlab_place place)
+/* The leaf for a chunk, with a frame for its slots; an error is counted, by reason. */
+static int vmlab_huge_alloc_leaf(struct vmlab_object *obj, u64 index, struct vmlab_place place,
+				 struct vmlab_leaf **leaf)
 {
-	struct vmlab_frame *frame = vmlab_frame_try(obj->lineage, place, 0);
-	struct vmlab_leaf *leaf;
+	struct vmlab_frame *frame;
 
-	if (!frame) {
-		vmlab_count(obj->vm, thp_fallback_chunk, 1);
-		return NULL;
+	if (!vmlab_lineage_charge(obj->lineage, 1)) {
+		vmlab_count(obj->vm, thp_fallback_limit, 1);
+		return -ENOMEM;
 	}
-	leaf = vmlab_leaf_alloc(obj->lineage, index, frame);
-	if (!leaf) {
+	frame = vmlab_frame_alloc(obj->vm, place, 0);
+	if (!frame) {
+		vmlab_lineage_uncharge(obj->lineage, 1);
+		vmlab_count(obj->vm, thp_fallback_chunk, 1);
+		return -ENOSPC;
+	}
+	*leaf = vmlab_leaf_alloc(obj->lineage, index, frame);
+	if (!*leaf) {
 		vmlab_frame_unget(obj->lineage, frame);
 		vmlab_count(obj->vm, thp_fallback_memory, 1);
+		return -ENOMEM;
 	}
-	return leaf;
+	return 0;
 }
 
 static int vmlab_huge_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf,
@@ -356,8 +362,8 @@ int vmlab_huge_create(struct vmlab_object *obj, u64 index, struct vmlab_place pl
 	chunk = vmlab_huge_take_chunk(obj->vm, place);
 	if (!chunk)
 		goto uncharge;
-	leaf = vmlab_huge_alloc_leaf(obj, index, place);
-	if (!leaf)
+	err = vmlab_huge_alloc_leaf(obj, index, place, &leaf);
+	if (err)
 		goto put_chunk;
 	err = vmlab_huge_publish(obj, leaf, chunk, reserve);
 	if (!err)

@@ -843,8 +843,17 @@ int vmlab_range_unpin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 	return vmlab_range_leaves(obj, first, nr, vmlab_range_unpin_fn, NULL);
 }
 
-static int vmlab_range_willneed_fn(struct vmlab_object *obj, u64 index, unsigned int from,
-				   unsigned int to, u64 *done)
+/**
+ * vmlab_leaf_bring() - bring back what a part of a leaf has on swap
+ * @obj: the object
+ * @index: which 2 MiB
+ * @from: first slot
+ * @to: last slot
+ *
+ * Context: as vmlab_slot_lock_present(), but vm->activity is let go for a moment now and then.
+ * Return: 0; -ENOMEM; -EIO; -EINTR on a fatal signal.
+ */
+int vmlab_leaf_bring(struct vmlab_object *obj, u64 index, unsigned int from, unsigned int to)
 {
 	u64 base = index << VMLAB_LEAF_SHIFT;
 	struct vmlab_slot slot;
@@ -864,6 +873,12 @@ static int vmlab_range_willneed_fn(struct vmlab_object *obj, u64 index, unsigned
 			vmlab_range_breathe(obj);
 	}
 	return 0;
+}
+
+static int vmlab_range_willneed_fn(struct vmlab_object *obj, u64 index, unsigned int from,
+				   unsigned int to, u64 *done)
+{
+	return vmlab_leaf_bring(obj, index, from, to);
 }
 
 /**

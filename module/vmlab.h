@@ -792,6 +792,7 @@ int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 int vmlab_range_pin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_unpin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_willneed(struct vmlab_object *obj, u64 first, u64 nr);
+int vmlab_leaf_bring(struct vmlab_object *obj, u64 index, unsigned int from, unsigned int to);
 
 enum vmlab_fill {
 	VMLAB_FILL_READ,	/* a hole stays one: -ENOENT */

@@ -165,6 +165,15 @@ TEST_F(huge, falls_back_with_the_reason)
 	shifted[0] = 1;
 	EXPECT_EQ(1, counter("thp_fallback_limit") - limit);
 	EXPECT_FALSE(is_huge(other, shifted));
+	ASSERT_EQ(0, object_discard(other, 0, LEAF_PAGES));
+	munmap(shifted, LEAF_BYTES);
+	/* The chunk is within it, but not the frame for its slots. */
+	ASSERT_EQ(0, object_limit(other, LEAF_PAGES));
+	shifted = object_map(other, 0, LEAF_PAGES);
+	shifted[0] = 1;
+	EXPECT_EQ(2, counter("thp_fallback_limit") - limit);
+	EXPECT_EQ(chunk, counter("thp_fallback_chunk"));
+	EXPECT_FALSE(is_huge(other, shifted));
 	munmap(shifted, LEAF_BYTES);
 	close(other);
 	/* No chunk, by injection. */
@@ -387,6 +396,7 @@ TEST_F(huge, collapse_of_what_is_on_swap)
 
 TEST_F(huge, collapse_refuses)
 {
+	uint64_t fails;
 	int fd;
 
 	EXPECT_EQ(-EINVAL, collapse(self->fd, 0, LEAF_PAGES));
@@ -412,6 +422,11 @@ TEST_F(huge, collapse_refuses)
 	ASSERT_EQ(0, object_limit(self->fd, 0));
 	ASSERT_EQ(0, inject("huge", "random 1000"));
 	EXPECT_EQ(-ENOMEM, collapse(self->fd, LEAF_PAGES, LEAF_PAGES));
+	/* Nor memory to do it in; each is counted. */
+	fails = counter("thp_collapse_fail");
+	ASSERT_EQ(0, inject("call", "random 1000"));
+	EXPECT_EQ(-ENOMEM, collapse(self->fd, LEAF_PAGES, LEAF_PAGES));
+	EXPECT_EQ(1, counter("thp_collapse_fail") - fails);
 	inject_off();
 	EXPECT_EQ(LEAF_PAGES, collapse(self->fd, LEAF_PAGES, LEAF_PAGES));
 	EXPECT_EQ(0, wrong_small(self->map, 2));
