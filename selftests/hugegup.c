@@ -269,8 +269,13 @@ TEST_F(hugegup, at_rest)
 	pages_fill(self->race->map, TAG, 0, LEAF_PAGES, 1);
 	ASSERT_EQ(LEAF_PAGES, object_count(self->race->fd, 0, LEAF_PAGES, VMLAB_RES_HUGE));
 	done = variant->attempt(self->race, &iov);
-	if (!variant->also || done != -variant->also)
+	if (done == -ENOSYS)
+		SKIP(return, "this kernel has no such call");
+	if (!variant->also || done != -variant->also) {
 		EXPECT_EQ(-EFAULT, done);
+		if (done >= 0)
+			note("wrong: a page of a huge one could be had");
+	}
 	EXPECT_EQ(0, pages_wrong(self->race->map, TAG, 0, LEAF_PAGES, 1));
 	if (variant->open == open_disk)
 		EXPECT_TRUE(disk_is_left());
@@ -285,9 +290,12 @@ TEST_F_TIMEOUT(hugegup, while_it_comes_and_goes, 120)
 	/* Four rounds have one of each kind. */
 	const unsigned int rounds = scaled(ROUNDS, 8), enough = scaled(ATTEMPTS, 60);
 	unsigned int attempts, bad = 0;
+	struct iovec first = some_run(race);
 	pthread_t thread;
 	pid_t pid;
 
+	if (variant->attempt(race, &first) == -ENOSYS)
+		SKIP(return, "this kernel has no such call");
 	pid = child_start(stranger, race);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, churn, race));
 	for (attempts = 0; (attempts < enough || race->rounds < rounds) && now() < until;
@@ -307,6 +315,9 @@ TEST_F_TIMEOUT(hugegup, while_it_comes_and_goes, 120)
 	     (unsigned long)(counter("thp_split_page") - splits));
 	EXPECT_EQ(0, bad);
 	EXPECT_EQ(0, race->wrong);
+	if (bad || race->wrong)
+		note("wrong: %u attempts did not fail as they should, %u pages differ", bad,
+		     race->wrong);
 	EXPECT_GE(race->rounds, rounds);
 	EXPECT_GT(counter("thp_fault_alloc"), huge);
 	EXPECT_GT(counter("thp_collapse_alloc"), promotions);
