@@ -26,6 +26,7 @@ void vmlab_chunk_init(struct vmlab_chunk *chunk, struct vmlab_pool *pool,
 	chunk->offline = false;
 	chunk->zeroed = false;
 	chunk->reserved = false;
+	chunk->payer = NULL;
 	chunk->nr_free = VMLAB_CHUNK_FRAMES;
 	bitmap_fill(chunk->free, VMLAB_CHUNK_FRAMES);
 	chunk->frames = frames;

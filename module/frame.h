@@ -107,6 +107,7 @@ struct vmlab_frame {
  * @zeroed:	all frames are free and known to be all zero
  * @reserved:	a huge page of RESERVE, until the first of its frames is freed.  Set before
  *		a slot names it; read by who holds a slot that does, or the instance frozen
+ * @payer:	as long as it is reserved: whose RLIMIT_MEMLOCK it counts against
  * @free:	a bit per frame: free here
  * @frames:	the descriptors, 512 of them, in order
  *
@@ -120,6 +121,7 @@ struct vmlab_chunk {
 	bool			zeroed;
 	bool			reserved;
 	u16			nr_free;
+	struct user_struct	*payer;
 	DECLARE_BITMAP(free, VMLAB_CHUNK_FRAMES);
 	struct vmlab_frame	*frames;
 };

@@ -311,12 +311,13 @@ static int vmlab_huge_alloc_leaf(struct vmlab_object *obj, u64 index, struct vml
 }
 
 static int vmlab_huge_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf,
-			      struct vmlab_chunk *chunk, bool reserve)
+			      struct vmlab_chunk *chunk, struct user_struct *payer)
 {
 	struct vmlab_lineage *lineage = obj->lineage;
 	int err;
 
-	WRITE_ONCE(chunk->reserved, reserve);
+	chunk->payer = payer;
+	WRITE_ONCE(chunk->reserved, payer);
 	vmlab_chunk_commit(chunk, lineage, leaf->index << VMLAB_LEAF_SHIFT, leaf->words);
 	leaf->nr_present = VMLAB_LEAF_SLOTS;
 	leaf->huge = true;
@@ -329,6 +330,8 @@ static int vmlab_huge_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf,
 		return 0;
 	}
 	vmlab_chunk_retire(obj->vm, chunk);
+	WRITE_ONCE(chunk->reserved, false);
+	chunk->payer = NULL;
 	if (err == -EEXIST)
 		vmlab_count(obj->vm, thp_fallback_used, 1);
 	else
@@ -341,14 +344,15 @@ static int vmlab_huge_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf,
  * @obj: the object
  * @index: which 2 MiB; has no leaf
  * @place: where it should be
- * @reserve: it is to stay: see reserve.c
+ * @payer: it is to stay, see reserve.c, and this reference is the chunk's then, if it works;
+ *	or NULL
  *
  * Context: may sleep, not for frames; no slot locked; vm->activity held for read.
  * Return: 0; -EEXIST: there is a leaf by now, or a mark of the zero page; -ENOSPC: no chunk;
  * -ENOMEM: the limit, or the machine's memory.  All but 0 are counted, by reason.
  */
 int vmlab_huge_create(struct vmlab_object *obj, u64 index, struct vmlab_place place,
-		      bool reserve)
+		      struct user_struct *payer)
 {
 	struct vmlab_lineage *lineage = obj->lineage;
 	struct vmlab_chunk *chunk;
@@ -365,7 +369,7 @@ int vmlab_huge_create(struct vmlab_object *obj, u64 index, struct vmlab_place pl
 	err = vmlab_huge_alloc_leaf(obj, index, place, &leaf);
 	if (err)
 		goto put_chunk;
-	err = vmlab_huge_publish(obj, leaf, chunk, reserve);
+	err = vmlab_huge_publish(obj, leaf, chunk, payer);
 	if (!err)
 		return 0;
 	vmlab_leaf_free(leaf);
@@ -447,7 +451,7 @@ vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, u64 
 		} else if (!vmlab_mpol_is_one(obj, index)) {
 			vmlab_count(obj->vm, thp_fallback_policy, 1);
 		} else if (!vmlab_huge_create(obj, index, vmlab_place_at(obj->vm, mpol, index),
-					      false)) {
+					      NULL)) {
 			vmlab_count(obj->vm, thp_fault_alloc, 1);
 			/* If a copy came in between, the fault finds that out by 4 KiB. */
 			if (vmlab_huge_map(vmf, obj, write, node) == VMLAB_HUGE_MAPPED)

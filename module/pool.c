@@ -517,7 +517,7 @@ void vmlab_frame_free(struct vmlab_frame *frame)
 	WRITE_ONCE(frame->zeroed, 0);
 	/* Whoever gets it next has been promised nothing. */
 	if (unlikely(READ_ONCE(frame->chunk->reserved)))
-		WRITE_ONCE(frame->chunk->reserved, false);
+		vmlab_chunk_unreserve(frame->chunk);
 	if (pcp->nr >= 2 * pool->pcp_batch) {
 		unsigned int keep = pool->pcp_batch;
 
@@ -655,6 +655,8 @@ void vmlab_chunk_put_whole(struct vmlab_chunk *chunk, bool zeroed)
 {
 	struct vmlab_pool *pool = chunk->pool;
 
+	if (READ_ONCE(chunk->reserved))
+		vmlab_chunk_unreserve(chunk);
 	spin_lock(&pool->lock);
 	if (chunk->offline)
 		zeroed = false;

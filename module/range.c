@@ -557,7 +557,7 @@ static int vmlab_range_unpin_fn(struct vmlab_object *obj, u64 index, unsigned in
 		if ((slot.word & VMLAB_SLOT_PINNED) && slot.leaf->pinner == obj->id) {
 			slot.word &= ~VMLAB_SLOT_PINNED;
 			atomic_long_dec(&obj->nr_pinned);
-			atomic_long_dec(&obj->pin_user->locked_vm);
+			vmlab_lock_uncharge(obj->pin_user, 1);
 		}
 		vmlab_slot_unlock(&slot);
 	}
@@ -741,18 +741,33 @@ int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 	return 0;
 }
 
-/* Pins count against the RLIMIT_MEMLOCK of who opened the object, as mlock()'s do. */
-static int vmlab_pin_charge(struct vmlab_object *obj)
+/**
+ * vmlab_lock_charge() - count pages that are going to stay, as mlock()'s do
+ * @obj: the object; its opener's RLIMIT_MEMLOCK they count against
+ * @nr: how many
+ *
+ * Return: 0; -ENOMEM above the caller's limit, -EPERM where that is 0, unless the caller has
+ * CAP_IPC_LOCK.
+ */
+int vmlab_lock_charge(struct vmlab_object *obj, unsigned long nr)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK);
-	unsigned long pages = atomic_long_inc_return(&obj->pin_user->locked_vm);
-	int err;
+	unsigned long pages = atomic_long_add_return(nr, &obj->pin_user->locked_vm);
 
 	if (limit == RLIM_INFINITY || pages <= limit >> PAGE_SHIFT || capable(CAP_IPC_LOCK))
 		return 0;
-	err = limit ? -ENOMEM : -EPERM;
-	atomic_long_dec(&obj->pin_user->locked_vm);
-	return err;
+	vmlab_lock_uncharge(obj->pin_user, nr);
+	return limit ? -ENOMEM : -EPERM;
+}
+
+/**
+ * vmlab_lock_uncharge() - undo vmlab_lock_charge()
+ * @user: obj->pin_user
+ * @nr: pages
+ */
+void vmlab_lock_uncharge(struct user_struct *user, unsigned long nr)
+{
+	atomic_long_sub(nr, &user->locked_vm);
 }
 
 /*
@@ -764,14 +779,14 @@ static int vmlab_pin_slot(struct vmlab_object *obj, struct vmlab_slot *slot)
 	int err = 0;
 
 	if (!(slot->word & VMLAB_SLOT_PINNED))
-		err = vmlab_pin_charge(obj);
+		err = vmlab_lock_charge(obj, 1);
 	if (err) {
 		vmlab_slot_unlock(slot);
 		return err;
 	}
 	if (!vmlab_slot_map_begin(slot)) {
 		if (!(slot->word & VMLAB_SLOT_PINNED))
-			atomic_long_dec(&obj->pin_user->locked_vm);
+			vmlab_lock_uncharge(obj->pin_user, 1);
 		err = -EAGAIN;
 	} else if (!(slot->word & VMLAB_SLOT_PINNED)) {
 		slot->word |= VMLAB_SLOT_PINNED;

@@ -10,8 +10,26 @@
 #include <linux/bitmap.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/user.h>
 
 #include "vmlab.h"
+
+/**
+ * vmlab_chunk_unreserve() - a chunk need not stay any more
+ * @chunk: the chunk
+ *
+ * Context: any but interrupts; others may do the same.
+ */
+void vmlab_chunk_unreserve(struct vmlab_chunk *chunk)
+{
+	struct user_struct *payer = xchg(&chunk->payer, NULL);
+
+	WRITE_ONCE(chunk->reserved, false);
+	if (payer) {
+		vmlab_lock_uncharge(payer, VMLAB_CHUNK_FRAMES);
+		free_uid(payer);
+	}
+}
 
 /* How often pages are evicted for the sake of one chunk. */
 #define VMLAB_RESERVE_RECLAIMS	4
@@ -27,7 +45,8 @@ static int vmlab_reserve_chunk(struct vmlab_object *obj, u64 index, struct vmlab
 		if (!vmlab_place_allows(place, wanted->fallback[i]))
 			continue;
 		percpu_down_read(&vm->activity);
-		err = vmlab_huge_create(obj, index, vmlab_place_only(wanted->fallback[i]), true);
+		err = vmlab_huge_create(obj, index, vmlab_place_only(wanted->fallback[i]),
+					obj->pin_user);
 		percpu_up_read(&vm->activity);
 	}
 	return err;
@@ -93,7 +112,7 @@ static bool vmlab_is_reserved(struct vmlab_object *obj, u64 index)
 }
 
 /* 1: reserved now, 0: it was already. */
-static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
+static int vmlab_reserve_get(struct vmlab_object *obj, u64 index)
 {
 	u64 pgoff = index << VMLAB_LEAF_SHIFT;
 	struct vmlab_place place = vmlab_place_at(obj->vm, vmlab_mpol(obj, pgoff), index);
@@ -125,6 +144,23 @@ static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
 	default:
 		return err;
 	}
+}
+
+/* Likewise, if the user may have so much that stays. */
+static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
+{
+	int err = vmlab_lock_charge(obj, VMLAB_CHUNK_FRAMES);
+
+	if (err)
+		return vmlab_is_reserved(obj, index) ? 0 : err;
+	/* The chunk's, which may outlive the object in a copy. */
+	get_uid(obj->pin_user);
+	err = vmlab_reserve_get(obj, index);
+	if (err <= 0) {
+		vmlab_lock_uncharge(obj->pin_user, VMLAB_CHUNK_FRAMES);
+		free_uid(obj->pin_user);
+	}
+	return err;
 }
 
 static unsigned long vmlab_nr_chunks(struct vmlab *vm)
@@ -160,7 +196,7 @@ static void vmlab_unreserve(struct vmlab_object *obj, u64 index)
 	if (leaf) {
 		spin_lock(&leaf->lock);
 		if (!leaf->dead && leaf->huge)
-			WRITE_ONCE(vmlab_word_frame(leaf->words[0])->chunk->reserved, false);
+			vmlab_chunk_unreserve(vmlab_word_frame(leaf->words[0])->chunk);
 		spin_unlock(&leaf->lock);
 	}
 	rcu_read_unlock();
@@ -213,8 +249,8 @@ static void vmlab_reserve_undo(struct vmlab_object *obj, u64 index, const unsign
  * @done: out: all, or 0
  *
  * Context: sleeps; no locks.
- * Return: 0; -EINVAL: not of whole 2 MiB, or with several memory policies in one; -EBUSY: some of it has pages already; -ENOMEM;
- * -EINTR on a fatal signal.
+ * Return: 0; -EINVAL: not of whole 2 MiB, or with several memory policies in one; -EBUSY: some
+ * of it has pages already; -ENOMEM; -EPERM as mlock(2); -EINTR on a fatal signal.
  */
 int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 {

@@ -792,6 +792,8 @@ int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 int vmlab_range_pin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_unpin(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_willneed(struct vmlab_object *obj, u64 first, u64 nr);
+int vmlab_lock_charge(struct vmlab_object *obj, unsigned long nr);
+void vmlab_lock_uncharge(struct user_struct *user, unsigned long nr);
 int vmlab_leaf_bring(struct vmlab_object *obj, u64 index, unsigned int from, unsigned int to);
 
 enum vmlab_fill {
@@ -822,7 +824,7 @@ vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, u64 
 			    bool write, unsigned int flags, int *node);
 bool vmlab_huge_store(struct vm_fault *vmf, struct vmlab_object *obj, int *node);
 int vmlab_huge_create(struct vmlab_object *obj, u64 index, struct vmlab_place place,
-		      bool reserve);
+		      struct user_struct *payer);
 void vmlab_chunk_drop(struct vmlab_leaf *leaf);
 void vmlab_chunk_zero(struct vmlab_chunk *chunk);
 
@@ -853,6 +855,7 @@ int vmlab_range_collapse(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 int vmlab_range_split(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 
 /* reserve.c */
+void vmlab_chunk_unreserve(struct vmlab_chunk *chunk);
 int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 
 /* retire.c */

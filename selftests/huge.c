@@ -10,12 +10,14 @@
 #include "kselftest_harness.h"
 #include "vmlab_test.h"
 
+#include <grp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -670,6 +672,51 @@ TEST_F(huge, reserve_all_or_nothing)
 	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, 10, 2));
 	EXPECT_EQ(0, pages_wrong(self->map + 10 * PAGE, TAG, 10, LEAF_PAGES - 10, 1));
 	close(copy);
+}
+
+/* As a user without capabilities, who may lock so many chunks. */
+static int reserve_unprivileged(void *arg)
+{
+	unsigned long chunks = (unsigned long)arg;
+	struct rlimit limit = { chunks * LEAF_BYTES, chunks * LEAF_BYTES };
+	int fd = object_open(), second = object_open(), copy;
+
+	CHECK(fd >= 0 && second >= 0);
+	CHECK(!setrlimit(RLIMIT_MEMLOCK, &limit));
+	CHECK(!setgroups(0, NULL));
+	CHECK(!setresgid(65534, 65534, 65534));
+	CHECK(!setresuid(65534, 65534, 65534));
+	if (!chunks) {
+		CHECK(reserve(fd, 0, LEAF_PAGES) == -EPERM);
+		return 0;
+	}
+	/* All or nothing. */
+	CHECK(reserve(fd, 0, (chunks + 1) * LEAF_PAGES) == -ENOMEM);
+	CHECK(!object_frames(fd));
+	CHECK(!reserve(fd, 0, chunks * LEAF_PAGES));
+	/* What is reserved already costs nothing more, and pins are from the same purse. */
+	CHECK(!reserve(fd, 0, chunks * LEAF_PAGES));
+	CHECK(reserve(second, 0, LEAF_PAGES) == -ENOMEM);
+	CHECK(object_pin(second, 0, 1) == -ENOMEM);
+	CHECK(!object_discard(second, 0, 1));
+	/* A copy keeps it as long as there is one. */
+	copy = object_snapshot(fd, 0);
+	CHECK(copy >= 0);
+	CHECK(!close(fd));
+	CHECK(reserve(second, 0, LEAF_PAGES) == -ENOMEM);
+	CHECK(!close(copy));
+	CHECK(!reserve(second, 0, chunks * LEAF_PAGES));
+	return 0;
+}
+
+TEST_F(huge, reserve_is_limited)
+{
+	/* It is the opener's purse, and so would be left empty by a leak. */
+	EXPECT_EQ(0, child_run(reserve_unprivileged, (void *)2));
+	EXPECT_EQ(0, child_run(reserve_unprivileged, (void *)2));
+	EXPECT_EQ(0, child_run(reserve_unprivileged, (void *)0));
+	/* With CAP_IPC_LOCK. */
+	EXPECT_EQ(0, reserve(self->fd, 0, 3 * LEAF_PAGES));
 }
 
 /* Stores to what a call is about to reserve, and knows what it has stored. */

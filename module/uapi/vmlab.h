@@ -103,7 +103,8 @@ struct vmlab_ioc_info {
  *			All of the range gets them, or ENOMEM and nothing changed.  The
  *			range is made of whole 2 MiB of the object, else EINVAL, that are
  *			holes or reserved already, else EBUSY.  With VMLAB_RANGE_ADDRESS that
- *			goes for each mapping by itself.  DISCARD of what is reserved
+ *			goes for each mapping by itself.  It counts against RLIMIT_MEMLOCK
+ *			as PIN does, with the same errors.  DISCARD of what is reserved
  *			is EBUSY.  Who stores to a copy of it, or to the original while
  *			there is a copy, gets pages of 4 KiB as with any other.
  */
