@@ -299,8 +299,8 @@ static int vmlab_collapse_take(struct vmlab_object *obj, int nid, struct vmlab_c
  * Context: sleeps; no slot locked; vm->activity held for read, and let go for a moment now and
  * then while pages are read from swap.
  * Return: 0; -EEXIST: it is one already; -EINVAL: there is no page; -EBUSY: pinned, in a leaf of
- * several objects, or a memory policy goes for a part of it only; -EAGAIN: @rules, or others were at work on it; -ENOSPC: no free
- * chunk, or the limit; -ENOMEM; -EIO; -EINTR on a fatal signal.
+ * several objects, or a memory policy goes for a part of it only; -EAGAIN: @rules, or others were
+ * at work on it; -ENOSPC: no free chunk, or the limit; -ENOMEM; -EIO; -EINTR on a fatal signal.
  */
 int vmlab_collapse(struct vmlab_object *obj, u64 index, const struct vmlab_collapse_rules *rules)
 {

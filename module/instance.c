@@ -35,6 +35,12 @@ static int vmlab_parse_mb(const char *s, unsigned long *mb)
 	return err ? : *mb > VMLAB_POOL_MB_MAX ? -ERANGE : 0;
 }
 
+/* A node whose first memory comes later has no pool until the next load. */
+static bool vmlab_node_gets_pool(int nid)
+{
+	return nid < VMLAB_NODES_MAX && node_state(nid, N_MEMORY);
+}
+
 /* "N:MB,N:MB,...": nodes that are not named get nothing. */
 static int vmlab_parse_per_node(char *list, struct vmlab_pool_sizes *sizes)
 {
@@ -47,16 +53,11 @@ static int vmlab_parse_per_node(char *list, struct vmlab_pool_sizes *sizes)
 			return -EINVAL;
 		*colon = '\0';
 		if (kstrtouint(item, 10, &nid) || nid >= VMLAB_NODES_MAX ||
-		    !node_state(nid, N_MEMORY) || vmlab_parse_mb(colon + 1, &sizes->mb[nid]))
+		    !vmlab_node_gets_pool(nid) || vmlab_parse_mb(colon + 1, &sizes->mb[nid]))
 			return -EINVAL;
 	}
 	return 0;
 }
-
-/* The nodes that get a pool.  One whose memory comes later has none until the next load. */
-#define for_each_pool_node(nid)						\
-	for_each_node_state(nid, N_MEMORY)				\
-		if ((nid) < VMLAB_NODES_MAX)
 
 /* A total is shared out evenly, chunk by chunk. */
 static void vmlab_spread_total(unsigned long mb, struct vmlab_pool_sizes *sizes)
@@ -64,9 +65,11 @@ static void vmlab_spread_total(unsigned long mb, struct vmlab_pool_sizes *sizes)
 	unsigned long chunks = DIV_ROUND_UP(mb, 2), nodes = 0, n = 0;
 	int nid;
 
-	for_each_pool_node(nid)
-		nodes++;
-	for_each_pool_node(nid) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
+		nodes += vmlab_node_gets_pool(nid);
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
+		if (!vmlab_node_gets_pool(nid))
+			continue;
 		sizes->mb[nid] = 2 * (chunks / nodes + (n < chunks % nodes));
 		n++;
 	}
@@ -134,12 +137,16 @@ static int vmlab_create_pools(struct vmlab *vm, const char *param)
 	if (err)
 		goto out;
 	err = -ENOMEM;
-	for_each_pool_node(nid) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
+		if (!vmlab_node_gets_pool(nid))
+			continue;
 		vm->pools[nid] = vmlab_pool_create(vm, nid);
 		if (!vm->pools[nid])
 			goto out;
 	}
-	for_each_pool_node(nid) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
+		if (!vm->pools[nid])
+			continue;
 		if (vmlab_numa_init_fallback(vm->pools[nid]))
 			goto out;
 		wanted |= sizes->mb[nid];

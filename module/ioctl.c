@@ -351,7 +351,8 @@ static int vmlab_migrate_by_address(u64 addr, u64 nr, unsigned long nodes, u64 *
 		err = vmlab_find_piece(addr, nr, &piece);
 		if (err)
 			return err;
-		err = vmlab_range_migrate(piece.region->object, piece.first, piece.nr, nodes, &part);
+		err = vmlab_range_migrate(piece.region->object, piece.first, piece.nr, nodes,
+					  &part);
 		vmlab_piece_put(&piece);
 		*moved += part;
 		if (err == -EBUSY)

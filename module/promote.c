@@ -146,7 +146,8 @@ static int vmlab_promote_thread(void *arg)
  */
 int vmlab_promote_start(struct vmlab_pool *pool)
 {
-	return vmlab_thread_start(pool, vmlab_promote_thread, "vmlab_promoted/%d", &pool->promote_task);
+	return vmlab_thread_start(pool, vmlab_promote_thread, "vmlab_promoted/%d",
+				  &pool->promote_task);
 }
 
 /**

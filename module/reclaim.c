@@ -608,7 +608,8 @@ void vmlab_frame_make_room(struct vmlab_lineage *lineage, struct vmlab_place pla
  *
  * Context: sleeps; no slot locked; vm->activity held for read.
  * Return: 0; -ENOSPC when the limit or the pool is exhausted and the OOM policy
- * gives nothing, or @place is nowhere; -EINTR on a fatal signal.  Never -ENOMEM: that is the machine's memory.
+ * gives nothing, or @place is nowhere; -EINTR on a fatal signal.  Never -ENOMEM: that is the
+ * machine's memory.
  */
 int vmlab_frame_get(struct vmlab_lineage *lineage, struct vmlab_place place, unsigned int flags,
 		    struct vmlab_frame **frame)
@@ -709,7 +710,8 @@ static int vmlab_reclaim_thread(void *arg)
  */
 int vmlab_reclaim_start(struct vmlab_pool *pool)
 {
-	return vmlab_thread_start(pool, vmlab_reclaim_thread, "vmlab_reclaimd/%d", &pool->reclaim_task);
+	return vmlab_thread_start(pool, vmlab_reclaim_thread, "vmlab_reclaimd/%d",
+				  &pool->reclaim_task);
 }
 
 /**

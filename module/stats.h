@@ -76,7 +76,7 @@
 	X(thp_fallback_limit,	"the lineage's limit") \
 	X(thp_fallback_memory,	"the machine had no memory for its books") \
 	X(thp_collapse_alloc,	"pages of 4 KiB became 2 MiB in one chunk") \
-	X(thp_collapse_fail,	"they should have, but there was no chunk or no memory, or they were in use") \
+	X(thp_collapse_fail,	"they should have, but memory was wanting, or they were in use") \
 	X(thp_retire_table,	"an empty PTE table made room for a PMD") \
 	X(thp_cow_alloc,	"a store to a shared huge page got a copy of all of it") \
 	X(thp_reserve,		"2 MiB were reserved") \

@@ -564,8 +564,9 @@ static bool vmlab_check_whole(struct vmlab_check *c, struct vmlab_pool *pool,
 	unsigned int i;
 
 	if (chunk->reserved != !!chunk->payer)
-		vmlab_bad(c, VMLAB_LAW_HUGE, "node %d: a chunk at pfn %#lx is %sreserved, but %s pays",
-			  pool->nid, chunk->frames[0].pfn, chunk->reserved ? "" : "not ",
+		vmlab_bad(c, VMLAB_LAW_HUGE,
+			  "node %d: a chunk at pfn %#lx is %sreserved, but %s pays", pool->nid,
+			  chunk->frames[0].pfn, chunk->reserved ? "" : "not ",
 			  chunk->payer ? "somebody" : "nobody");
 	if (chunk->zeroed && (chunk->offline || !vmlab_chunk_is_whole(chunk)))
 		vmlab_bad(c, VMLAB_LAW_HUGE, "node %d: a chunk at pfn %#lx is zeroed and in use",

@@ -6,7 +6,8 @@
  * not believe that there are none, or what has been given up stays mapped.
  *
  * That moment is some instructions long.  A clock of perf interrupts the thread that moves as
- * often as can be, so that at times it is stopped in the middle.  SECONDS= sets the time of each test.
+ * often as can be, so that at times it is stopped in the middle.  SECONDS= sets the time of each
+ * test.
  *
  * vmlab-test: timeout=200 turns=8
  */
@@ -38,11 +39,10 @@
  */
 struct race {
 	int fd;
-	char *places[2];
-	_Atomic uint64_t seq;
-	uint64_t value;
 	unsigned int page;
-	_Atomic uint64_t looks, moves, rounds, wrong;
+	uint64_t value;
+	char *places[2];
+	atomic_ulong seq, looks, moves, rounds, wrong;
 	uint64_t seen, wanted;
 	atomic_bool stop;
 };

@@ -860,6 +860,7 @@ TEST_F(inject, calls_fail)
 {
 	char text[8192], *buffer;
 	int fd = object_open(), n;
+	uint64_t moved, nodes;
 	uint32_t vec[8];
 
 	ASSERT_GE(fd, 0);
@@ -871,6 +872,11 @@ TEST_F(inject, calls_fail)
 	EXPECT_EQ(-1, pread(fd, buffer, PAGE, 0));
 	EXPECT_EQ(ENOMEM, errno);
 	EXPECT_EQ(-ENOMEM, object_residency(fd, 0, 8, vec));
+	/* Policies stay as they were, and pages where they were. */
+	EXPECT_EQ(-ENOMEM, object_policy(fd, 0, 8, VMLAB_MPOL_INTERLEAVE, pool_nodes()));
+	EXPECT_EQ(-ENOMEM, object_migrate(fd, 0, 8, pool_nodes(), &moved));
+	EXPECT_EQ(0, moved);
+	EXPECT_EQ(VMLAB_MPOL_DEFAULT, object_policy_at(fd, 0, &nodes, NULL));
 	/* One that is there needs none. */
 	memset(buffer, 0, PAGE);
 	EXPECT_EQ(PAGE, pread(fd, buffer, PAGE, PAGE));
@@ -885,6 +891,68 @@ TEST_F(inject, calls_fail)
 	EXPECT_EQ(0, inject_count("verify"));
 	EXPECT_GE(n, 4);
 	EXPECT_EQ(0, object_wrong_pages(fd, TAG, 0, 8, 1));
+	close(fd);
+}
+
+static int is_broken_everywhere(void *arg)
+{
+	char *map = arg;
+	int page;
+
+	for (page = 0; page < 4; page++)
+		CHECK(try_load(map + page * PAGE, NULL) == SIGBUS);
+	return 0;
+}
+
+static int has_all_four(void *map)
+{
+	CHECK(!pages_wrong(map, TAG, 0, 4, 1));
+	return 0;
+}
+
+/* Frames for MIGRATE: what has none stays, whole, and the next attempt moves it. */
+TEST_F(inject, migrating_fails)
+{
+	uint64_t nodes = pool_nodes(), moved = 0, all = 0;
+	int fd = object_open(), tries, error, from = nth_node(nodes, 0), to = nth_node(nodes, 1);
+	char *map = object_map(fd, 0, 600);
+
+	if (from == to)
+		SKIP(return, "there is one node with a pool");
+	ASSERT_EQ(0, object_policy(fd, 0, 600, VMLAB_MPOL_BIND, 1ULL << from));
+	pages_fill(map, TAG, 0, 600, 1);
+	/* What goes to swap meanwhile comes back there. */
+	ASSERT_EQ(0, object_policy(fd, 0, 600, VMLAB_MPOL_PREFERRED, 1ULL << to));
+	for (tries = 1; tries < 200 && pages_on(fd, map, 600, 1ULL << from); tries++) {
+		ASSERT_EQ(0, inject("frame", "random 700"));
+		error = object_migrate(fd, 0, 600, 1ULL << to, &moved);
+		inject_off();
+		EXPECT_TRUE(!error || error == -ENOMEM || error == -EBUSY);
+		all += moved;
+		EXPECT_EQ(0, pages_wrong(map, TAG, 0, 600, 1));
+	}
+	note("%d attempts", tries - 1);
+	EXPECT_EQ(0, pages_on(fd, map, 600, 1ULL << from));
+	if (!under_pressure())
+		EXPECT_EQ(600, all);
+	munmap(map, 600 * PAGE);
+	close(fd);
+}
+
+/* A child that was to have its parent's policies, and had no memory for them, has nothing. */
+TEST_F(inject, policies_of_a_fork_fail)
+{
+	int fd = object_open();
+	char *map = object_map_private(fd, 0, 4);
+
+	pages_fill(map, TAG, 0, 4, 1);
+	ASSERT_EQ(0, range_policy(map, 4, VMLAB_MPOL_INTERLEAVE, pool_nodes()));
+	ASSERT_EQ(0, inject("call", ALWAYS));
+	EXPECT_EQ(0, child_run(is_broken_everywhere, map));
+	inject_off();
+	EXPECT_EQ(0, child_run(has_all_four, map));
+	EXPECT_EQ(0, pages_wrong(map, TAG, 0, 4, 1));
+	munmap(map, 4 * PAGE);
 	close(fd);
 }
 

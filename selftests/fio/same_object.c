@@ -14,8 +14,9 @@ static int object = -1;
 
 static int same(const char *name, const char *path, int flags, mode_t mode)
 {
-	int (*real)(const char *, int, ...) = dlsym(RTLD_NEXT, name);
+	int (*real)(const char *path, int flags, ...);
 
+	real = dlsym(RTLD_NEXT, name);
 	if (strcmp(path, "/dev/vmlab"))
 		return real(path, flags, mode);
 	if (object < 0)

@@ -79,7 +79,7 @@ int node_distance(int from, int to)
 		if (!online)
 			continue;
 		fclose(online);
-		word = strsep(&rest, " \n");
+		word = strsep(&rest, " ");
 	}
 	if (!word || !*word)
 		die("node %d has no distance to node %d", from, to);
