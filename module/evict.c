@@ -9,26 +9,57 @@
  * stays, dirty again.  It never chooses: policies and reclaim.c do.
  */
 #include <linux/mempool.h>
+#include <linux/overflow.h>
+#include <linux/slab.h>
 #include <linux/sort.h>
 
 #include "trace.h"
 #include "vmlab.h"
 
 /**
+ * vmlab_batch_size() - bytes of a batch
+ * @max: victims that it has room for
+ */
+size_t vmlab_batch_size(unsigned int max)
+{
+	return struct_size_t(struct vmlab_batch, victims, max) +
+	       max * sizeof(struct vmlab_swap_io);
+}
+
+/* A large one, if the machine has memory to spare: it has no reserve. */
+static struct vmlab_batch *vmlab_batch_alloc_large(struct vmlab *vm)
+{
+	if (vmlab_should_fail(vm, VMLAB_INJECT_batch))
+		return NULL;
+	return kmalloc(vmlab_batch_size(VMLAB_BATCH_LARGE),
+		       GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
+}
+
+/**
  * vmlab_batch_alloc() - memory for a round of eviction
  * @vm: the instance
+ * @wanted: victims that there may be; it has room for VMLAB_BATCH, or for so many
  *
  * Context: may wait for another round to end; starts no I/O.
  * Return: an empty batch that takes clean and dirty victims alike.
  */
-struct vmlab_batch *vmlab_batch_alloc(struct vmlab *vm)
+struct vmlab_batch *vmlab_batch_alloc(struct vmlab *vm, unsigned int wanted)
 {
-	struct vmlab_batch *batch = mempool_alloc(vm->batches, GFP_NOIO);
+	struct vmlab_batch *batch = NULL;
+	unsigned int max = VMLAB_BATCH_LARGE;
 
+	if (wanted > VMLAB_BATCH)
+		batch = vmlab_batch_alloc_large(vm);
+	if (!batch) {
+		max = VMLAB_BATCH;
+		batch = mempool_alloc(vm->batches, GFP_NOIO);
+	}
+	batch->max = max;
+	batch->io.io = (struct vmlab_swap_io *)(batch->victims + max);
 	batch->nr = 0;
 	batch->all_failed = false;
-	batch->dirty_quota = VMLAB_BATCH;
-	batch->clean_quota = VMLAB_BATCH;
+	batch->dirty_quota = max;
+	batch->clean_quota = max;
 	return batch;
 }
 
@@ -39,7 +70,10 @@ struct vmlab_batch *vmlab_batch_alloc(struct vmlab *vm)
  */
 void vmlab_batch_free(struct vmlab *vm, struct vmlab_batch *batch)
 {
-	mempool_free(batch, vm->batches);
+	if (batch->max > VMLAB_BATCH)
+		kfree(batch);
+	else
+		mempool_free(batch, vm->batches);
 }
 
 /**

@@ -234,7 +234,7 @@ static void *vmlab_batch_kmalloc(gfp_t gfp, void *vm)
 {
 	if (vmlab_should_fail(vm, VMLAB_INJECT_batch))
 		return NULL;
-	return kmalloc(sizeof(struct vmlab_batch), gfp);
+	return kmalloc(vmlab_batch_size(VMLAB_BATCH), gfp);
 }
 
 static void *vmlab_swapin_kmalloc(gfp_t gfp, void *vm)

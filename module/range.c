@@ -660,13 +660,13 @@ static void vmlab_range_breathe(struct vmlab_object *obj)
 static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned int from,
 				  unsigned int to, u64 *done)
 {
-	struct vmlab_batch *batch = vmlab_batch_alloc(obj->vm);
+	struct vmlab_batch *batch = vmlab_batch_alloc(obj->vm, to - from + 1);
 	struct vmlab_slot slot;
 	unsigned int evicted;
 	u64 pgoff;
 
 	while (from <= to) {
-		for (; from <= to && batch->nr < VMLAB_BATCH; from++) {
+		for (; from <= to && batch->nr < batch->max; from++) {
 			pgoff = (index << VMLAB_LEAF_SHIFT) + from;
 			if (vmlab_slot_trylock(obj, pgoff, &slot))
 				continue;
@@ -678,8 +678,8 @@ static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned 
 		evicted = vmlab_evict(obj->vm, batch);
 		vmlab_count(obj->vm, pageout_pages, evicted);
 		*done += evicted;
-		batch->dirty_quota = VMLAB_BATCH;
-		batch->clean_quota = VMLAB_BATCH;
+		batch->dirty_quota = batch->max;
+		batch->clean_quota = batch->max;
 		vmlab_range_breathe(obj);
 	}
 	vmlab_batch_free(obj->vm, batch);

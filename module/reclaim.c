@@ -20,6 +20,8 @@
 #define VMLAB_MOMENT		max(HZ / 50, 1)
 /* Jiffies to wait once for frames that nobody accounts for. */
 #define VMLAB_IDLE_WAIT		16
+/* Share of a pool that one round of its thread may take. */
+#define VMLAB_STEP_SHARE	16
 /* Frames of a lineage whose accessed bits are read together. */
 #define VMLAB_LIMIT_WINDOW	64
 
@@ -112,24 +114,40 @@ void vmlab_scan_lap(struct vmlab_scan *scan)
 	vmlab_count(scan->pool->vm, clock_laps, 1);
 }
 
-/* One round: select, lock, evict. */
-static unsigned int vmlab_reclaim_round(struct vmlab_pool *pool, struct vmlab_batch *batch,
-					unsigned int nr, unsigned long to_scan)
+/* Selects and locks some; how many frames were looked at. */
+static unsigned int vmlab_reclaim_select(struct vmlab_pool *pool, struct vmlab_batch *batch,
+					 unsigned long to_scan)
 {
 	struct vmlab_scan *scan = &batch->scan;
 	struct vmlab *vm = pool->vm;
 	unsigned int i;
 
 	scan->pool = pool;
-	scan->nr_wanted = min_t(unsigned int, nr, VMLAB_BATCH);
+	scan->nr_wanted = VMLAB_BATCH;
 	scan->nr_to_scan = min_t(unsigned long, to_scan, UINT_MAX);
 	scan->nr_scanned = 0;
 	scan->nr_victims = 0;
-	batch->all_failed = false;
 	vm->policy->select(scan);
-	for (i = 0; i < scan->nr_victims && batch->nr < VMLAB_BATCH; i++)
+	for (i = 0; i < scan->nr_victims && batch->nr < batch->max; i++)
 		vmlab_evict_add(vm, batch, scan->victims[i]);
-	return batch->nr ? vmlab_evict(vm, batch) : 0;
+	return max(scan->nr_scanned, 1U);
+}
+
+/*
+ * One round: select, lock, evict.  Whole batches: a flush and a bio cost the same for one page
+ * as for many.  Adds up the frames looked at.
+ */
+static unsigned int vmlab_reclaim_round(struct vmlab_pool *pool, struct vmlab_batch *batch,
+					unsigned int nr, unsigned long *scanned)
+{
+	unsigned long total = vmlab_pool_nr_frames(pool), looked = 0;
+	unsigned int asked;
+
+	batch->all_failed = false;
+	for (asked = 0; asked < nr && looked < total; asked += VMLAB_BATCH)
+		looked += vmlab_reclaim_select(pool, batch, total - looked);
+	*scanned += looked;
+	return batch->nr ? vmlab_evict(pool->vm, batch) : 0;
 }
 
 /*
@@ -141,12 +159,12 @@ static void vmlab_reclaim_quota(struct vmlab *vm, struct vmlab_batch *batch, boo
 {
 	unsigned int s = READ_ONCE(vm->swappiness);
 
-	batch->dirty_quota = VMLAB_BATCH;
-	batch->clean_quota = VMLAB_BATCH;
+	batch->dirty_quota = batch->max;
+	batch->clean_quota = batch->max;
 	if (!strict)
 		return;
-	batch->dirty_quota = VMLAB_BATCH * min(s, 100U) / 100;
-	batch->clean_quota = VMLAB_BATCH * min(200 - s, 100U) / 100;
+	batch->dirty_quota = batch->max * min(s, 100U) / 100;
+	batch->clean_quota = batch->max * min(200 - s, 100U) / 100;
 }
 
 /**
@@ -166,7 +184,7 @@ static void vmlab_reclaim_quota(struct vmlab *vm, struct vmlab_batch *batch, boo
 long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 {
 	unsigned long total = vmlab_pool_nr_frames(pool);
-	struct vmlab_batch *batch = vmlab_batch_alloc(pool->vm);
+	struct vmlab_batch *batch = vmlab_batch_alloc(pool->vm, nr);
 	bool busy = atomic_read(&pool->vm->nr_moving);
 	unsigned long scanned = 0;
 	bool failing = false;
@@ -177,9 +195,7 @@ long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr)
 		scanned = 3 * total;
 	while (freed < nr && scanned < 3 * total) {
 		vmlab_reclaim_quota(pool->vm, batch, scanned < 2 * total);
-		/* Whole batches: a flush and a bio cost the same for one page as for many. */
-		freed += vmlab_reclaim_round(pool, batch, VMLAB_BATCH, total);
-		scanned += max(batch->scan.nr_scanned, 1U);
+		freed += vmlab_reclaim_round(pool, batch, min(nr, batch->max), &scanned);
 		/* The devices take nothing now: later, perhaps. */
 		failing = batch->all_failed && vmlab_swap_is_failing(pool->vm);
 		if (failing || fatal_signal_pending(current))
@@ -291,7 +307,7 @@ static bool vmlab_limit_scan(struct vmlab_lineage *lineage, struct vmlab_batch *
  */
 long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr)
 {
-	struct vmlab_batch *batch = vmlab_batch_alloc(lineage->vm);
+	struct vmlab_batch *batch = vmlab_batch_alloc(lineage->vm, VMLAB_BATCH);
 	bool busy = atomic_read(&lineage->nr_moving), failing = false;
 	unsigned int laps = vmlab_swap_has_devs(lineage->vm) ? 0 : 3;
 	long freed = 0;
@@ -667,6 +683,16 @@ static bool vmlab_reclaim_below(struct vmlab_pool *pool, unsigned int permille)
 	return vmlab_pool_free_frames(pool) < vmlab_watermark(pool, permille);
 }
 
+/*
+ * What a thread frees in one round: as much as a chunk holds, so that a cold one leaves by one
+ * I/O, but no large part of a small pool.  Who waits for a frame asks for less.
+ */
+static unsigned int vmlab_reclaim_step(struct vmlab_pool *pool)
+{
+	return clamp_t(unsigned long, vmlab_pool_nr_frames(pool) / VMLAB_STEP_SHARE, VMLAB_BATCH,
+		       VMLAB_BATCH_LARGE);
+}
+
 /* Works until the high watermark; false when nothing can be freed. */
 static bool vmlab_reclaim_balance(struct vmlab_pool *pool)
 {
@@ -677,7 +703,7 @@ static bool vmlab_reclaim_balance(struct vmlab_pool *pool)
 	while (freed > 0 && !kthread_should_stop() &&
 	       vmlab_reclaim_below(pool, READ_ONCE(vm->watermark_high))) {
 		percpu_down_read(&vm->activity);
-		freed = vmlab_reclaim_pool(pool, VMLAB_BATCH);
+		freed = vmlab_reclaim_pool(pool, vmlab_reclaim_step(pool));
 		percpu_up_read(&vm->activity);
 		cond_resched();
 	}

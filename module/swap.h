@@ -116,7 +116,8 @@ struct vmlab_swap_io {
  * @nr:		pages
  * @pending:	bios under way, plus one while submitting
  * @done:	completed when @pending drops to 0
- * @io:		the pages; runs of consecutive entries become one bio each
+ * @io:		the pages, in memory of the caller's; runs of consecutive entries become one
+ *		bio each
  */
 struct vmlab_swap_batch {
 	struct vmlab		*vm;
@@ -124,7 +125,7 @@ struct vmlab_swap_batch {
 	unsigned int		nr;
 	atomic_t		pending;
 	struct completion	done;
-	struct vmlab_swap_io	io[VMLAB_BATCH];
+	struct vmlab_swap_io	*io;
 };
 
 /* vmlab_swap_slot.frame: somebody reads the page, for all who name the entry */

@@ -104,20 +104,52 @@ static void vmlab_swap_end_io(struct bio *bio)
 	vmlab_swap_batch_put(batch);
 }
 
-/* How many pages from @first on lie side by side on one device. */
-static unsigned int vmlab_swap_run(const struct vmlab_swap_batch *batch,
-				   unsigned int first)
+/* Do this page and the next one lie side by side on one device? */
+static bool vmlab_swap_is_next(const struct vmlab_swap_io *io)
 {
-	unsigned int nr = 1;
+	return io[1].entry == io[0].entry + 1;
+}
 
-	while (first + nr < batch->nr && nr < BIO_MAX_VECS &&
-	       batch->io[first + nr].entry == batch->io[first].entry + nr)
-		nr++;
-	return nr;
+/* And in memory, too? */
+static bool vmlab_swap_is_next_frame(const struct vmlab_swap_io *io)
+{
+	return io[1].frame->pfn == io[0].frame->pfn + 1;
+}
+
+/*
+ * How many pages from @first on lie side by side on one device, as far as one bio has room.
+ * @pieces: out: of memory, that they are in.
+ */
+static unsigned int vmlab_swap_run(const struct vmlab_swap_batch *batch,
+				   unsigned int first, unsigned int *pieces)
+{
+	unsigned int i;
+
+	*pieces = 1;
+	for (i = first; i + 1 < batch->nr && vmlab_swap_is_next(&batch->io[i]); i++) {
+		if (vmlab_swap_is_next_frame(&batch->io[i]))
+			continue;
+		if (*pieces == BIO_MAX_VECS)
+			break;
+		++*pieces;
+	}
+	return i + 1 - first;
+}
+
+/* A piece of memory at a time: a chunk is one. */
+static void vmlab_swap_add_pages(struct bio *bio, const struct vmlab_swap_io *io, unsigned int nr)
+{
+	unsigned int i, n;
+
+	for (i = 0; i < nr; i += n) {
+		for (n = 1; i + n < nr && vmlab_swap_is_next_frame(&io[i + n - 1]); n++)
+			;
+		__bio_add_page(bio, vmlab_frame_page(io[i].frame), n * PAGE_SIZE, 0);
+	}
 }
 
 static void vmlab_swap_submit_run(struct vmlab_swap_batch *batch, unsigned int first,
-				  unsigned int nr)
+				  unsigned int nr, unsigned int pieces)
 {
 	u64 entry = batch->io[first].entry;
 	struct vmlab_swap_bio *sbio;
@@ -130,14 +162,13 @@ static void vmlab_swap_submit_run(struct vmlab_swap_batch *batch, unsigned int f
 			batch->io[i].error = -EIO;
 		return;
 	}
-	bio = bio_alloc_bioset(vmlab_swap_bdev(batch->vm, entry), nr,
+	bio = bio_alloc_bioset(vmlab_swap_bdev(batch->vm, entry), pieces,
 			       batch->write ? REQ_OP_WRITE | REQ_SWAP :
 					      REQ_OP_READ | REQ_SYNC,
 			       GFP_NOIO, batch->vm->swap_bios);
 	bio->bi_iter.bi_sector = vmlab_swap_sector(vmlab_swap_entry_offset(entry));
 	bio->bi_end_io = vmlab_swap_end_io;
-	for (i = first; i < first + nr; i++)
-		__bio_add_page(bio, vmlab_frame_page(batch->io[i].frame), PAGE_SIZE, 0);
+	vmlab_swap_add_pages(bio, &batch->io[first], nr);
 
 	sbio = container_of(bio, struct vmlab_swap_bio, bio);
 	sbio->batch = batch;
@@ -156,7 +187,8 @@ static void vmlab_swap_submit_run(struct vmlab_swap_batch *batch, unsigned int f
  * vmlab_swap_submit() - start reading or writing the pages of a batch
  * @batch: the batch; @vm, @write, @nr, and frame and entry of each page are set
  *
- * Pages in a row whose entries follow each other share a bio.  For writes, the
+ * Pages in a row whose entries follow each other share a bio: a cold chunk is one bio, of one
+ * piece of memory.  For writes, the
  * checksums go into the slots' descriptors first: the frames' contents must
  * not change any more.
  *
@@ -167,7 +199,7 @@ static void vmlab_swap_submit_run(struct vmlab_swap_batch *batch, unsigned int f
 void vmlab_swap_submit(struct vmlab_swap_batch *batch)
 {
 	struct blk_plug plug;
-	unsigned int i, nr;
+	unsigned int i, nr, pieces;
 
 	atomic_set(&batch->pending, 1);
 	init_completion(&batch->done);
@@ -183,8 +215,8 @@ void vmlab_swap_submit(struct vmlab_swap_batch *batch)
 
 	blk_start_plug(&plug);
 	for (i = 0; i < batch->nr; i += nr) {
-		nr = vmlab_swap_run(batch, i);
-		vmlab_swap_submit_run(batch, i, nr);
+		nr = vmlab_swap_run(batch, i, &pieces);
+		vmlab_swap_submit_run(batch, i, nr, pieces);
 	}
 	blk_finish_plug(&plug);
 	vmlab_swap_batch_put(batch);

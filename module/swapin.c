@@ -185,6 +185,7 @@ struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
 	in->io.write = false;
 	in->io.nr = 0;
 	in->mpol = mpol;
+	in->io.io = in->pages;
 	vmlab_swapin_add(in, slot, frame);
 	readahead = min_t(unsigned int, readahead, VMLAB_BATCH - 1);
 	while (in->io.nr <= readahead && vmlab_swapin_add_next(obj, in))

@@ -1100,8 +1100,9 @@ struct vmlab_victim {
  * @dirty_quota: how many dirty victims are taken at most
  * @clean_quota: how many clean ones
  * @all_failed: out: there were writes, and none succeeded
+ * @max:	victims that it has room for
  * @nr:		victims taken
- * @victims:	those
+ * @victims:	those; what @io is about comes after them
  */
 struct vmlab_batch {
 	struct vmlab_scan	scan;
@@ -1109,11 +1110,16 @@ struct vmlab_batch {
 	unsigned int		dirty_quota;
 	unsigned int		clean_quota;
 	bool			all_failed;
+	unsigned int		max;
 	unsigned int		nr;
-	struct vmlab_victim	victims[VMLAB_BATCH];
+	struct vmlab_victim	victims[];
 };
 
-struct vmlab_batch *vmlab_batch_alloc(struct vmlab *vm);
+/* A large one has room for what one chunk holds, so that this leaves by one I/O. */
+#define VMLAB_BATCH_LARGE	VMLAB_LEAF_SLOTS
+
+size_t vmlab_batch_size(unsigned int max);
+struct vmlab_batch *vmlab_batch_alloc(struct vmlab *vm, unsigned int wanted);
 void vmlab_batch_free(struct vmlab *vm, struct vmlab_batch *batch);
 bool vmlab_evict_add(struct vmlab *vm, struct vmlab_batch *batch,
 		     struct vmlab_frame *frame);
@@ -1132,11 +1138,13 @@ int vmlab_policy_show(struct vmlab *vm, char *buf, size_t size);
  * struct vmlab_swapin - pages on their way in: one asked for, others read ahead
  * @io:		the I/O; io.io[0] is the page asked for
  * @mpol:	the policy by which pages read ahead are placed
+ * @pages:	what @io is about
  * @slots:	the locked slots, in the same order
  */
 struct vmlab_swapin {
 	struct vmlab_swap_batch	io;
 	u64			mpol;
+	struct vmlab_swap_io	pages[VMLAB_BATCH];
 	struct vmlab_slot	slots[VMLAB_BATCH];
 };
 

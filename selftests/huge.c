@@ -286,7 +286,7 @@ TEST_F(huge, snapshot_keeps_the_moment)
 
 TEST_F(huge, goes_to_swap_and_comes_back)
 {
-	uint64_t splits = counter("thp_split_page");
+	uint64_t splits = counter("thp_split_page"), bios;
 
 	if (!under_pressure())
 		SKIP(return, "there is no swap in this phase");
@@ -294,7 +294,10 @@ TEST_F(huge, goes_to_swap_and_comes_back)
 	EXPECT_EQ(10, object_pageout(self->fd, 20, 10));
 	EXPECT_EQ(1, counter("thp_split_page") - splits);
 	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, LEAF_PAGES, 1));
+	/* All of one by one I/O. */
+	bios = counter("swap_out_bio");
 	EXPECT_EQ(LEAF_PAGES, object_pageout(self->fd, LEAF_PAGES, LEAF_PAGES));
+	EXPECT_EQ(1, counter("swap_out_bio") - bios);
 	EXPECT_EQ(0, pages_wrong(self->map, TAG, 0, PAGES, 1));
 	EXPECT_VERIFY_OK();
 }
