@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the files that make up /sys/kernel/debug/vmlab share.  Only debugfs*.c include it.
+ * What the files that make up /sys/kernel/debug/vmlab share.  Only debugfs*.c and inject.c
+ * include it.
  */
 #ifndef VMLAB_DEBUGFS_H
 #define VMLAB_DEBUGFS_H

@@ -12,11 +12,11 @@
 #include <linux/debugfs.h>
 #include <linux/module.h>
 #include <linux/random.h>
-#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
+#include "debugfs.h"
 #include "vmlab.h"
 
 #define VMLAB_INJECT_COMMAND	80	/* bytes of the longest command */
@@ -188,11 +188,6 @@ static int vmlab_inject_one_show(struct seq_file *m, void *unused)
 	return 0;
 }
 
-static int vmlab_inject_one_open(struct inode *inode, struct file *file)
-{
-	return single_open(file, vmlab_inject_one_show, inode->i_private);
-}
-
 static ssize_t vmlab_inject_one_write(struct file *file, const char __user *from,
 				      size_t count, loff_t *pos)
 {
@@ -203,14 +198,7 @@ static ssize_t vmlab_inject_one_write(struct file *file, const char __user *from
 	return vmlab_inject_write(vm, from, count, class, class);
 }
 
-static const struct file_operations vmlab_inject_one_fops = {
-	.owner		= THIS_MODULE,
-	.open		= vmlab_inject_one_open,
-	.read		= seq_read,
-	.write		= vmlab_inject_one_write,
-	.llseek		= seq_lseek,
-	.release	= single_release,
-};
+VMLAB_RW_FILE(vmlab_inject_one);
 
 static int vmlab_inject_all_show(struct seq_file *m, void *unused)
 {
@@ -231,11 +219,6 @@ static int vmlab_inject_all_show(struct seq_file *m, void *unused)
 	return 0;
 }
 
-static int vmlab_inject_all_open(struct inode *inode, struct file *file)
-{
-	return single_open(file, vmlab_inject_all_show, inode->i_private);
-}
-
 static ssize_t vmlab_inject_all_write(struct file *file, const char __user *from,
 				      size_t count, loff_t *pos)
 {
@@ -243,14 +226,7 @@ static ssize_t vmlab_inject_all_write(struct file *file, const char __user *from
 				  VMLAB_NR_INJECT - 1);
 }
 
-static const struct file_operations vmlab_inject_all_fops = {
-	.owner		= THIS_MODULE,
-	.open		= vmlab_inject_all_open,
-	.read		= seq_read,
-	.write		= vmlab_inject_all_write,
-	.llseek		= seq_lseek,
-	.release	= single_release,
-};
+VMLAB_RW_FILE(vmlab_inject_all);
 
 /**
  * vmlab_inject_debugfs() - make inject/ and its files
@@ -259,9 +235,11 @@ static const struct file_operations vmlab_inject_all_fops = {
  */
 void vmlab_inject_debugfs(struct vmlab *vm, struct dentry *parent)
 {
-	struct dentry *dir = debugfs_create_dir("inject", parent);
+	struct dentry *dir = vmlab_debugfs_dir("inject", parent);
 	unsigned int i;
 
+	if (!dir)
+		return;
 	for (i = 0; i < VMLAB_NR_INJECT; i++)
 		debugfs_create_file(vmlab_inject_names[i], 0600, dir, &vm->inject.knobs[i],
 				    &vmlab_inject_one_fops);
