@@ -82,40 +82,53 @@ PYTHON
 }
 
 number=0
-# watch WORKLOAD SCRIPT PATTERN...: it must print something that matches each pattern.
-watch() {
-	local load=$1 script=$2 log=$2.log pid status=0 pattern
-	shift 2
-	bpftrace "$scripts/$script" >"$log" 2>&1 &
-	pid=$!
+declare -A pid
+# start SCRIPT: begins to watch. To load a script takes longer than all that there is to see.
+start() {
+	bpftrace "$scripts/$1" >"$1.log" 2>&1 &
+	pid[$1]=$!
+}
+
+# ready SCRIPT: waits until it says something.
+ready() {
 	for _ in {1..300}; do
-		grep -q '[^[:space:]]' "$log" && break
-		kill -0 $pid 2>/dev/null || break
+		grep -q '[^[:space:]]' "$1.log" && break
+		kill -0 "${pid[$1]}" 2>/dev/null || break
 		sleep 0.2
 	done
-	"$load" || status=1
-	sleep 2
-	kill -INT $pid 2>/dev/null
-	wait $pid
+}
+
+# ends SCRIPT PATTERN...: it must end when it is told to, and have printed something that matches each pattern.
+ends() {
+	local script=$1 status=$failed pattern
+	shift
+	kill -INT "${pid[$script]}" 2>/dev/null
+	wait "${pid[$script]}"
 	case $? in
 	0 | 130) ;;
 	*) status=1 ;;
 	esac
 	for pattern in "$@"; do
-		grep -Eq -- "$pattern" "$log" || {
+		grep -Eq -- "$pattern" "$script.log" || {
 			echo "# nothing matches $pattern"
 			status=1
 		}
 	done
-	((status == 0)) || sed 's/^/# /' "$log" | head -n 60
+	((status == 0)) || sed 's/^/# /' "$script.log" | head -n 60
 	number=$((number + 1))
 	if ((status == 0)); then echo "ok $number - $script"; else echo "not ok $number - $script"; fi
 }
 
 echo "TAP version 13"
-watch workload faultlat.bt 'zero' 'swap|retry' '@|[0-9]'
-watch workload clockhand.bt '[0-9]'
-watch workload_huge thptrace.bt '@total_huge_faults\[[0-9]+\]: [0-9]' '@total_promotions\[[0-9]+\]: [0-9]' \
+all=(faultlat.bt clockhand.bt thptrace.bt numamiss.bt)
+for script in "${all[@]}"; do start "$script"; done
+for script in "${all[@]}"; do ready "$script"; done
+failed=0
+for load in workload workload_numa workload_huge; do "$load" || failed=1; done
+sleep 2
+ends faultlat.bt 'zero' 'swap|retry' '@|[0-9]'
+ends clockhand.bt '[0-9]'
+ends thptrace.bt '@total_huge_faults\[[0-9]+\]: [0-9]' '@total_promotions\[[0-9]+\]: [0-9]' \
 	'@total_splits: [0-9]' '@pages_of_a_promotion'
-watch workload_numa numamiss.bt '@total_misses\[0, 1\]: [0-9]' '@faults_on_node\[1\]: [0-9]'
+ends numamiss.bt '@total_misses\[0, 1\]: [0-9]' '@faults_on_node\[1\]: [0-9]'
 echo "1..$number"
