@@ -4,7 +4,7 @@
  * policies.  Which page leaves is a matter of degree, so the tests compare
  * groups of pages; that what left comes back unchanged is not.
  *
- * vmlab-test: timeout=300 phases=pressure
+ * vmlab-test: timeout=300 phases=plain
  */
 #include "kselftest_harness.h"
 #include "vmlab_test.h"

@@ -3,7 +3,7 @@
  * Devices that must be refused as swap, each with its errno, and commands that
  * make no sense.  A refusal must never change a byte of the device.
  *
- * vmlab-test: phases=pressure
+ * vmlab-test: phases=plain
  */
 #include "kselftest_harness.h"
 #include "vmlab_test.h"
