@@ -924,7 +924,7 @@ TEST_F(inject, migrating_fails)
 	/* What goes to swap meanwhile comes back there. */
 	ASSERT_EQ(0, object_policy(fd, 0, 600, VMLAB_MPOL_PREFERRED, 1ULL << to));
 	for (tries = 1; tries < 200 && pages_on(fd, map, 600, 1ULL << from); tries++) {
-		ASSERT_EQ(0, inject("frame", "random 700"));
+		ASSERT_EQ(0, inject("frame", "random 500 %d", tries));	/* a seed each time */
 		error = object_migrate(fd, 0, 600, 1ULL << to, &moved);
 		inject_off();
 		EXPECT_TRUE(!error || error == -ENOMEM || error == -EBUSY);
