@@ -77,8 +77,7 @@ static int vmlab_census_node(const struct vmlab_leaf_census *census, u64 index)
 static int vmlab_collapse_node(struct vmlab_object *obj, u64 index,
 			       const struct vmlab_leaf_census *census)
 {
-	u64 mpol = vmlab_mpol(obj, index << VMLAB_LEAF_SHIFT);
-	struct vmlab_place place = vmlab_place_at(obj->vm, mpol, index);
+	struct vmlab_place place = vmlab_place_huge(obj, index);
 	int nid = vmlab_census_node(census, index);
 
 	if (nid == NUMA_NO_NODE || place.spread || !vmlab_place_allows(place, nid))
@@ -166,7 +165,7 @@ static int vmlab_collapse_begin(struct vmlab_leaf *leaf, struct vmlab_collapse *
 	if ((leaf->huge ? !census.shared != c->move : c->move) || census.pinned || census.swapped ||
 	    census.none == VMLAB_LEAF_SLOTS)
 		return -EAGAIN;
-	if (leaf->huge && vmlab_word_is_reserved(leaf->words[0]))
+	if (c->move && vmlab_word_is_reserved(leaf->words[0]))
 		return -EBUSY;
 	memcpy(c->old, leaf->words, sizeof(c->old));
 	bitmap_zero(c->alone, VMLAB_LEAF_SLOTS);

@@ -45,7 +45,6 @@ static void vmlab_cow_exchange(struct vmlab_object *obj, struct vmlab_slot *slot
  * vmlab_cow_copy() - give a slot a copy of its page
  * @obj: the leaf's only owner
  * @slot: locked, naming a frame that other leaves name too
- * @mpol: the memory policy for it
  * @spare: a charged frame, or NULL in it: one is looked for, without waiting.  NULL in
  *	it on return
  *
@@ -54,15 +53,14 @@ static void vmlab_cow_exchange(struct vmlab_object *obj, struct vmlab_slot *slot
  * Context: may sleep, not for memory.
  * Return: 0 and @slot names a dirty frame of its own, or -EAGAIN: there was no frame.
  */
-int vmlab_cow_copy(struct vmlab_object *obj, struct vmlab_slot *slot, u64 mpol,
+int vmlab_cow_copy(struct vmlab_object *obj, struct vmlab_slot *slot,
 		   struct vmlab_frame **spare)
 {
 	struct vmlab_frame *new = *spare;
 
 	*spare = NULL;
 	if (!new)
-		new = vmlab_frame_try(obj->lineage,
-				      vmlab_place_at(obj->vm, mpol, vmlab_slot_pgoff(slot)), 0);
+		new = vmlab_frame_try(obj->lineage, vmlab_place(obj, vmlab_slot_pgoff(slot)), 0);
 	if (!new)
 		return -EAGAIN;
 	/* First: a fork may have write-protected the page and still owe the flush. */
@@ -71,30 +69,25 @@ int vmlab_cow_copy(struct vmlab_object *obj, struct vmlab_slot *slot, u64 mpol,
 	return 0;
 }
 
-static struct vmlab_frame *vmlab_cow_frame(struct vmlab_object *obj, u64 mpol, u64 pgoff)
-{
-	mpol = vmlab_mpol_beside(obj, mpol, pgoff);
-	return vmlab_frame_try(obj->lineage, vmlab_place_at(obj->vm, mpol, pgoff), 0);
-}
-
 /*
  * Locks the slots of a run, as far as each names a frame that others name too, and there
  * is a frame for its copy at hand.  How many.
  */
 static unsigned int vmlab_cow_take_run(struct vmlab_object *obj, struct vmlab_leaf *leaf,
-				       unsigned int index, unsigned int nr, u64 mpol,
+				       unsigned int index, unsigned int nr,
 				       struct vmlab_slot *slots, struct vmlab_frame **frames)
 {
-	u64 pgoff = (leaf->index << VMLAB_LEAF_SHIFT) + index;
 	unsigned int i;
+	u64 pgoff;
 
 	for (i = 0; i < nr; i++) {
 		if (!vmlab_slot_trylock_in(leaf, index + i, &slots[i]))
 			break;
 		frames[i] = NULL;
+		pgoff = vmlab_slot_pgoff(&slots[i]);
 		if (vmlab_word_is_frame(slots[i].word) && !(slots[i].word & VMLAB_SLOT_PINNED) &&
 		    vmlab_slot_is_shared(&slots[i]))
-			frames[i] = vmlab_cow_frame(obj, mpol, pgoff + i);
+			frames[i] = vmlab_frame_try(obj->lineage, vmlab_place(obj, pgoff), 0);
 		if (!frames[i]) {
 			vmlab_slot_unlock(&slots[i]);
 			break;
@@ -107,7 +100,6 @@ static unsigned int vmlab_cow_take_run(struct vmlab_object *obj, struct vmlab_le
  * vmlab_cow_copy_ahead() - give an object copies of the pages behind one just copied
  * @obj: the object
  * @slot: locked, in a leaf of the object's own
- * @mpol: the memory policy for them
  * @nr: how many pages, within the leaf; at most VMLAB_COW_AHEAD_MAX are copied
  *
  * For stores that go on in sequence: they share one unmapping and one flush, which cost
@@ -118,7 +110,7 @@ static unsigned int vmlab_cow_take_run(struct vmlab_object *obj, struct vmlab_le
  * Return: how many were copied.
  */
 unsigned int vmlab_cow_copy_ahead(struct vmlab_object *obj, struct vmlab_slot *slot,
-				  u64 mpol, unsigned int nr)
+				  unsigned int nr)
 {
 	DECLARE_BITMAP(which, VMLAB_LEAF_SLOTS) = {};
 	struct vmlab_frame *frames[VMLAB_COW_AHEAD_MAX];
@@ -127,7 +119,7 @@ unsigned int vmlab_cow_copy_ahead(struct vmlab_object *obj, struct vmlab_slot *s
 	unsigned int i;
 
 	nr = vmlab_cow_take_run(obj, slot->leaf, slot->index + 1,
-				min(nr, VMLAB_COW_AHEAD_MAX), mpol, slots, frames);
+				min(nr, VMLAB_COW_AHEAD_MAX), slots, frames);
 	if (!nr)
 		return 0;
 	bitmap_set(which, slot->index + 1, nr);

@@ -157,7 +157,7 @@ static int vmlab_pool_show(struct seq_file *m, void *unused)
 	int nid;
 	u64 id;
 
-	pinned = kcalloc(MAX_NUMNODES, sizeof(*pinned), GFP_KERNEL);
+	pinned = kcalloc(VMLAB_NODES_MAX, sizeof(*pinned), GFP_KERNEL);
 	if (!pinned)
 		return -ENOMEM;
 	for (id = 0; (obj = vmlab_object_next(vm, &id)); id++) {
@@ -165,7 +165,7 @@ static int vmlab_pool_show(struct seq_file *m, void *unused)
 			vmlab_object_pinned(obj, pinned);
 		vmlab_object_put(obj);
 	}
-	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
 		struct vmlab_pool *pool = vm->pools[nid];
 
 		if (!pool)
@@ -355,7 +355,7 @@ static void vmlab_watermarks_changed(struct vmlab *vm)
 {
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
 		struct vmlab_pool *pool = vm->pools[nid];
 
 		if (pool && vmlab_pool_free_frames(pool) <
@@ -542,13 +542,6 @@ void vmlab_debugfs_show_comm(struct seq_file *m, const char *comm)
 	seq_escape_mem(m, comm, len, ESCAPE_OCTAL | ESCAPE_NAP | ESCAPE_APPEND, " \\");
 }
 
-static void vmlab_show_usage(struct vmlab_object *obj, struct vmlab_usage *usage)
-{
-	percpu_down_read(&obj->vm->activity);
-	vmlab_object_usage(obj, usage);
-	percpu_up_read(&obj->vm->activity);
-}
-
 static const char * const vmlab_object_kinds[] = {
 	[VMLAB_OBJECT_FILE]	= "open",
 	[VMLAB_OBJECT_SNAPSHOT]	= "snapshot",
@@ -565,7 +558,7 @@ static int vmlab_objects_show(struct seq_file *m, void *v)
 		seq_puts(m, "id pid comm kind parent vmas resident swapped shared huge\n");
 		return 0;
 	}
-	vmlab_show_usage(obj, &usage);
+	vmlab_object_usage(obj, &usage);
 	vmlab_rmap_for_each_vma(obj->lineage, vmlab_count_vma, &vmas);
 	seq_printf(m, "%llu %d ", obj->id, obj->pid);
 	vmlab_debugfs_show_comm(m, obj->comm);
@@ -606,7 +599,7 @@ static int vmlab_object_stats_show(struct seq_file *m, void *unused)
 	struct vmlab_object *obj = m->private;
 	struct vmlab_usage usage;
 
-	vmlab_show_usage(obj, &usage);
+	vmlab_object_usage(obj, &usage);
 	seq_printf(m, "resident_pages %llu\n", usage.resident);
 	seq_printf(m, "swapped_pages %llu\n", usage.swapped);
 	seq_printf(m, "leaf_pages %llu\n", usage.leaves);
@@ -959,7 +952,7 @@ void vmlab_debugfs_create(struct vmlab *vm)
 	vmlab_inject_debugfs(vm, vm->debugfs);
 	vmlab_huge_debugfs(vm, vm->debugfs);
 	vmlab_numa_debugfs(vm, vm->debugfs);
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
 			vmlab_debugfs_add_pool(vm->pools[nid]);
 }
@@ -978,7 +971,7 @@ void vmlab_debugfs_remove(struct vmlab *vm)
 
 	debugfs_remove(vm->debugfs);
 	vm->debugfs = NULL;
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
 			vm->pools[nid]->debugfs = NULL;
 }

@@ -109,11 +109,11 @@ static ssize_t vmlab_compact_write(struct file *file, const char __user *from, s
 	if (IS_ERR(word))
 		return PTR_ERR(word);
 	if (!strcmp(word, "all")) {
-		for (nid = 0; nid < MAX_NUMNODES; nid++)
+		for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 			vmlab_compact_node(vm, nid);
 	} else {
 		err = kstrtouint(word, 10, &nid);
-		if (!err && (nid >= MAX_NUMNODES || !vm->pools[nid]))
+		if (!err && (nid >= VMLAB_NODES_MAX || !vm->pools[nid]))
 			err = -EINVAL;
 		if (!err)
 			vmlab_compact_node(vm, nid);

@@ -69,9 +69,7 @@ static int vmlab_numa_show(struct seq_file *m, void *unused)
 	u64 id;
 
 	for (id = 0; (obj = vmlab_object_next(vm, &id)); id++) {
-		percpu_down_read(&vm->activity);
 		vmlab_object_usage(obj, &usage);
-		percpu_up_read(&vm->activity);
 		seq_printf(m, "%llu %d ", obj->id, obj->pid);
 		vmlab_debugfs_show_comm(m, obj->comm);
 		vmlab_numa_show_nodes(m, vm, &usage);

@@ -159,9 +159,7 @@ static void vmlab_show_fdinfo(struct seq_file *m, struct file *file)
 	struct vmlab_object *obj = file->private_data;
 	struct vmlab_usage usage;
 
-	percpu_down_read(&obj->vm->activity);
 	vmlab_object_usage(obj, &usage);
-	percpu_up_read(&obj->vm->activity);
 	seq_printf(m, "vmlab-id:\t%llu\n", obj->id);
 	seq_printf(m, "vmlab-resident:\t%llu\n", usage.resident);
 	seq_printf(m, "vmlab-swapped:\t%llu\n", usage.swapped);

@@ -42,7 +42,6 @@
  * @obj: the object
  * @addr: page aligned address
  * @pgoff: the page
- * @mpol: the memory policy for it
  * @write: a store
  * @mkwrite: comes through ->pfn_mkwrite
  * @slot: the page's slot, while locked
@@ -59,7 +58,6 @@ struct vmlab_fault {
 	struct vmlab_object	*obj;
 	unsigned long		addr;
 	u64			pgoff;
-	u64			mpol;
 	bool			write;
 	bool			mkwrite;
 	struct vmlab_slot	slot;
@@ -185,7 +183,7 @@ static vm_fault_t vmlab_fault_busy(struct vmlab_fault *f)
 /* Where the page should be. */
 static __always_inline struct vmlab_place vmlab_fault_place(struct vmlab_fault *f)
 {
-	return vmlab_place_at(f->obj->vm, f->mpol, f->pgoff);
+	return vmlab_place(f->obj, f->pgoff);
 }
 
 /* No frame could be had without waiting, and the slot is unlocked: wait for one. */
@@ -389,9 +387,7 @@ static unsigned int vmlab_fault_place_ahead(struct vmlab_fault *f, struct vmlab_
 	unsigned int got;
 
 	for (got = 0; got < nr; got++, pgoff++) {
-		u64 mpol = vmlab_mpol_beside(obj, f->mpol, pgoff);
-
-		frames[got] = vmlab_frame_alloc(obj->vm, vmlab_place_at(obj->vm, mpol, pgoff),
+		frames[got] = vmlab_frame_alloc(obj->vm, vmlab_place(obj, pgoff),
 						VMLAB_ALLOC_ZERO);
 		if (!frames[got])
 			break;
@@ -774,14 +770,14 @@ static vm_fault_t vmlab_fault_copy(struct vmlab_fault *f)
 {
 	unsigned int ahead;
 
-	if (vmlab_cow_copy(f->obj, &f->slot, f->mpol, &f->spare)) {
+	if (vmlab_cow_copy(f->obj, &f->slot, &f->spare)) {
 		vmlab_slot_unlock(&f->slot);
 		return vmlab_fault_get_frame(f);
 	}
 	f->kind = VMLAB_FAULT_COW;
 	ahead = vmlab_fault_ahead_window(f);
 	if (ahead && vmlab_pool_has_plenty(vmlab_frame_pool(vmlab_word_frame(f->slot.word)), ahead))
-		f->ahead = vmlab_cow_copy_ahead(f->obj, &f->slot, f->mpol, ahead);
+		f->ahead = vmlab_cow_copy_ahead(f->obj, &f->slot, ahead);
 	vmlab_fault_note_run(f, 1 + f->ahead);
 	return vmlab_fault_map(f, false);
 }
@@ -830,7 +826,7 @@ static vm_fault_t vmlab_fault_swapped(struct vmlab_fault *f)
 		return vmlab_fault_sibling(f);
 	}
 	window = vmlab_swapin_window(f->obj, &f->slot, f->vmf->vma);
-	in = vmlab_swapin_start(f->obj, &f->slot, f->mpol, &f->spare, window);
+	in = vmlab_swapin_start(f->obj, &f->slot, &f->spare, window);
 	f->kind = VMLAB_FAULT_SWAP;
 	if (!vmlab_fault_may_drop(f)) {
 		if (!vmlab_swapin_finish(f->obj, in, &f->slot))
@@ -915,8 +911,8 @@ static noinline vm_fault_t vmlab_fault_broken(struct vm_fault *vmf)
 static bool vmlab_fault_huge(struct vmlab_fault *f)
 {
 	if (!pmd_none(READ_ONCE(*f->vmf->pmd)) ||
-	    vmlab_huge_fault(f->vmf, f->obj, f->mpol, f->write, vmlab_fault_fork_flag(f),
-			     &f->node) != VM_FAULT_NOPAGE)
+	    vmlab_huge_fault(f->vmf, f->obj, f->write, vmlab_fault_fork_flag(f), &f->node) !=
+	    VM_FAULT_NOPAGE)
 		return false;
 	f->kind = VMLAB_FAULT_HUGE;
 	return true;
@@ -942,7 +938,6 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 	if (unlikely(!f.obj))
 		return vmlab_fault_broken(vmf);
 	id = f.obj->id;
-	f.mpol = vmlab_mpol(f.obj, f.pgoff);
 	trace_fault_enter(id, f.addr, f.pgoff, f.write);
 	/* Not percpu_down_read() at once: it looks for something better to do first. */
 	if (unlikely(!percpu_down_read_trylock(&f.obj->vm->activity)))
@@ -1037,7 +1032,8 @@ static vm_fault_t vmlab_vm_map_pages(struct vm_fault *vmf, pgoff_t first, pgoff_
 	pte = pte_offset_kernel(vmf->pmd, addr);
 	found = mapped && !pte_none(READ_ONCE(*pte));
 	word = leaf->words[vmf->pgoff & (VMLAB_LEAF_SLOTS - 1)];
-	node = vmlab_word_is_frame(word) ? vmlab_frame_nid(vmlab_word_frame(word)) : NUMA_NO_NODE;
+	if (found && vmlab_word_is_frame(word))
+		node = vmlab_frame_nid(vmlab_word_frame(word));
 	spin_unlock(&leaf->lock);
 	if (found) {
 		/* A whole fault, as far as anyone who watches can tell. */

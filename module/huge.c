@@ -61,7 +61,7 @@ void vmlab_huge_wake(struct vmlab *vm)
 {
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
 		if (!vm->pools[nid])
 			continue;
 		vmlab_zero_wake(vm->pools[nid]);
@@ -418,7 +418,6 @@ static bool vmlab_huge_copy(struct vmlab_object *obj, u64 pgoff, unsigned int fl
  * vmlab_huge_fault() - answer a fault by a PMD, if that can be
  * @vmf: the fault, of an empty PMD
  * @obj: the object
- * @mpol: the memory policy for it
  * @write: a store
  * @flags: VMLAB_ALLOC_NO_FORK or 0, see vmlab_leaf_unshare()
  * @node: out: where the page is
@@ -429,8 +428,8 @@ static bool vmlab_huge_copy(struct vmlab_object *obj, u64 pgoff, unsigned int fl
  * for frames.
  * Return: VM_FAULT_NOPAGE, or VM_FAULT_FALLBACK: 4 KiB it must be.
  */
-vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, u64 mpol,
-			    bool write, unsigned int flags, int *node)
+vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool write,
+			    unsigned int flags, int *node)
 {
 	u64 index = vmf->pgoff >> VMLAB_LEAF_SHIFT;
 	bool wanted = write && vmlab_huge_is_wanted(obj->vm, vmf->vma);
@@ -450,8 +449,7 @@ vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, u64 
 			vmlab_count(obj->vm, thp_fallback_used, 1);
 		} else if (!vmlab_mpol_is_one(obj, index)) {
 			vmlab_count(obj->vm, thp_fallback_policy, 1);
-		} else if (!vmlab_huge_create(obj, index, vmlab_place_at(obj->vm, mpol, index),
-					      NULL)) {
+		} else if (!vmlab_huge_create(obj, index, vmlab_place_huge(obj, index), NULL)) {
 			vmlab_count(obj->vm, thp_fault_alloc, 1);
 			/* If a copy came in between, the fault finds that out by 4 KiB. */
 			if (vmlab_huge_map(vmf, obj, write, node) == VMLAB_HUGE_MAPPED)

@@ -25,7 +25,7 @@ static int vmlab_cpuhp_state;
 
 /* MiB wanted on each node. */
 struct vmlab_pool_sizes {
-	unsigned long	mb[MAX_NUMNODES];
+	unsigned long	mb[VMLAB_NODES_MAX];
 };
 
 static int vmlab_parse_mb(const char *s, unsigned long *mb)
@@ -163,7 +163,7 @@ static int vmlab_start_threads(struct vmlab *vm)
 {
 	int nid, err;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
 		if (!vm->pools[nid])
 			continue;
 		err = vmlab_reclaim_start(vm->pools[nid]);
@@ -181,7 +181,7 @@ static void vmlab_stop_threads(struct vmlab *vm)
 {
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
 		if (!vm->pools[nid])
 			continue;
 		vmlab_promote_stop(vm->pools[nid]);
@@ -194,7 +194,7 @@ static void vmlab_destroy_pools(struct vmlab *vm)
 {
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		vmlab_pool_destroy(vm->pools[nid]);
 }
 
@@ -364,7 +364,7 @@ static int vmlab_cpu_dead(unsigned int cpu, struct hlist_node *node)
 	struct vmlab *vm = hlist_entry(node, struct vmlab, cpuhp);
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
 			vmlab_pool_drain_cpu(vm->pools[nid], cpu);
 	return 0;

@@ -61,9 +61,7 @@ static long vmlab_ioctl_info(struct vmlab_object *obj, void __user *arg)
 		return err;
 	if (info.flags)
 		return -EINVAL;
-	percpu_down_read(&obj->vm->activity);
 	vmlab_object_usage(obj, &usage);
-	percpu_up_read(&obj->vm->activity);
 	info = (struct vmlab_ioc_info) {
 		.size		= info.size,
 		.version	= VMLAB_ABI_VERSION,

@@ -42,21 +42,6 @@ struct vmlab_migrate {
 	struct vmlab_frame	*to[VMLAB_LEAF_SLOTS];
 };
 
-/* By turns on the nodes, and on no others. */
-static struct vmlab_place vmlab_migrate_place(struct vmlab_migrate *m, u64 index)
-{
-	u64 mpol = vmlab_mpol_make(VMLAB_MPOL_INTERLEAVE, m->nodes, NUMA_NO_NODE);
-	struct vmlab_place place = vmlab_place_find(m->obj->vm, mpol, index);
-
-	/* Their pools may have lost their memory meanwhile. */
-	if (!place.spread)
-		place.nid = NUMA_NO_NODE;
-	place.nodes = m->nodes;
-	place.strict = true;
-	place.spread = false;
-	return place;
-}
-
 static bool vmlab_migrate_is_there(struct vmlab_migrate *m, struct vmlab_frame *frame)
 {
 	return m->nodes >> vmlab_frame_nid(frame) & 1;
@@ -99,7 +84,7 @@ static bool vmlab_migrate_choose(struct vmlab_migrate *m, struct vmlab_leaf *lea
 		}
 		__set_bit(i, m->shared);
 	}
-	place = vmlab_migrate_place(m, vmlab_slot_pgoff(&slot));
+	place = vmlab_place_among(m->obj->vm, m->nodes, vmlab_slot_pgoff(&slot));
 	m->to[i] = vmlab_frame_alloc(m->obj->vm, place, 0);
 	if (m->to[i]) {
 		__set_bit(i, m->which);
@@ -219,7 +204,7 @@ static bool vmlab_migrate_chunk(struct vmlab_migrate *m, u64 index, int from, in
 /* As one piece, if it can be: where its turn is, or on another of the nodes. */
 static bool vmlab_migrate_whole(struct vmlab_migrate *m, u64 index, int from)
 {
-	int nid, turn = vmlab_migrate_place(m, index).nid;
+	int nid, turn = vmlab_place_among(m->obj->vm, m->nodes, index).nid;
 
 	if (turn >= 0 && vmlab_migrate_chunk(m, index, from, turn))
 		return true;

@@ -157,6 +157,24 @@ struct vmlab_place vmlab_place_find(struct vmlab *vm, u64 mpol, u64 index)
 }
 
 /**
+ * vmlab_place_among() - where a page should be that is to be on some nodes, by turns
+ * @vm: the instance
+ * @nodes: those, and no others
+ * @index: as for vmlab_place_find()
+ *
+ * Context: any but interrupts; does not sleep.
+ */
+struct vmlab_place vmlab_place_among(struct vmlab *vm, unsigned long nodes, u64 index)
+{
+	struct vmlab_place place = { .nid = NUMA_NO_NODE, .strict = true };
+
+	place.nodes = nodes & READ_ONCE(vm->pool_nodes);
+	if (place.nodes)
+		place.nid = vmlab_numa_turn(vm, place.nodes, false, index);
+	return place;
+}
+
+/**
  * vmlab_numa_count_miss() - count a frame that came from another node than was wanted
  * @wanted: the pool of the node wanted
  * @got: the pool that the frame is from

@@ -379,13 +379,14 @@ out:
  * What it shares with others is counted in full, and so is what happened to leaves while
  * they were shared.
  *
- * Context: may sleep; vm->activity held.
+ * Context: may sleep; vm->activity not held.
  */
 void vmlab_object_usage(struct vmlab_object *obj, struct vmlab_usage *usage)
 {
 	struct vmlab_leaf *leaf;
 	u64 index = 0;
 
+	percpu_down_read(&obj->vm->activity);
 	memset(usage, 0, sizeof(*usage));
 	usage->pinned = atomic_long_read(&obj->nr_pinned);
 	xa_lock(&obj->leaves);
@@ -399,7 +400,8 @@ void vmlab_object_usage(struct vmlab_object *obj, struct vmlab_usage *usage)
 			vmlab_leaf_usage(leaf, usage);
 		rcu_read_unlock();
 		if (!leaf)
-			return;
+			break;
 		cond_resched();
 	}
+	percpu_up_read(&obj->vm->activity);
 }

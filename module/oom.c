@@ -211,9 +211,7 @@ static u64 vmlab_oom_pages(struct vmlab_object *obj, struct vmlab_place place)
 	u64 pages = 0;
 	int nid;
 
-	percpu_down_read(&obj->vm->activity);
 	vmlab_object_usage(obj, &usage);
-	percpu_up_read(&obj->vm->activity);
 	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vmlab_place_allows(place, nid))
 			pages += usage.on_node[nid];

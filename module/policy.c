@@ -46,7 +46,7 @@ static int vmlab_policy_start(struct vmlab *vm, const struct vmlab_policy_ops *o
 {
 	int nid, err;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
 		if (!vm->pools[nid] || !ops->init)
 			continue;
 		err = !insist && vmlab_should_fail(vm, VMLAB_INJECT_policy) ? -ENOMEM :
@@ -80,7 +80,7 @@ int vmlab_policy_switch(struct vmlab *vm, const struct vmlab_policy_ops *ops)
 	if (old == ops)
 		goto out;
 	if (old)
-		vmlab_policy_stop(vm, old, MAX_NUMNODES);
+		vmlab_policy_stop(vm, old, VMLAB_NODES_MAX);
 	vm->policy = ops;
 	if (!ops)
 		goto out;

@@ -96,12 +96,12 @@ void vmlab_slot_clear_zero(struct vmlab_object *obj, struct vmlab_slot *slot)
 static int vmlab_slot_read(struct vmlab_object *obj, struct vmlab_slot *slot,
 			   struct vmlab_frame **spare, unsigned int readahead)
 {
-	u64 pgoff = vmlab_slot_pgoff(slot);
 	struct vmlab_swapin *in;
 	int claimed;
 
 	if (!*spare)
-		*spare = vmlab_frame_try(obj->lineage, vmlab_place(obj, pgoff), 0);
+		*spare = vmlab_frame_try(obj->lineage, vmlab_place(obj, vmlab_slot_pgoff(slot)),
+					 0);
 	if (!*spare)
 		return VMLAB_LACKS_FRAME;
 	claimed = vmlab_siblings_claim(slot);
@@ -113,7 +113,7 @@ static int vmlab_slot_read(struct vmlab_object *obj, struct vmlab_slot *slot,
 	}
 	if (readahead == VMLAB_READ_WINDOW)
 		readahead = vmlab_swapin_window(obj, slot, NULL);
-	in = vmlab_swapin_start(obj, slot, vmlab_mpol(obj, pgoff), spare, readahead);
+	in = vmlab_swapin_start(obj, slot, spare, readahead);
 	return vmlab_swapin_finish(obj, in, slot);
 }
 
@@ -154,8 +154,7 @@ static int vmlab_slot_fill(struct vmlab_object *obj, struct vmlab_slot *slot,
 		return vmlab_slot_create(obj, slot, spare);
 	if (lacks || fill != VMLAB_FILL_WRITE || !vmlab_slot_is_shared(slot))
 		return lacks;
-	return vmlab_cow_copy(obj, slot, vmlab_mpol(obj, vmlab_slot_pgoff(slot)), spare) ?
-	       VMLAB_LACKS_FRAME : 0;
+	return vmlab_cow_copy(obj, slot, spare) ? VMLAB_LACKS_FRAME : 0;
 }
 
 /* What a call says: a program cannot do more about a full pool than about a full machine. */

@@ -547,7 +547,7 @@ static bool vmlab_drain_all(struct vmlab *vm)
 	bool all = true;
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
 			all &= vmlab_pool_drain(vm->pools[nid]);
 	return all;

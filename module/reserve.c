@@ -115,7 +115,7 @@ static bool vmlab_is_reserved(struct vmlab_object *obj, u64 index)
 static int vmlab_reserve_get(struct vmlab_object *obj, u64 index)
 {
 	u64 pgoff = index << VMLAB_LEAF_SHIFT;
-	struct vmlab_place place = vmlab_place_at(obj->vm, vmlab_mpol(obj, pgoff), index);
+	struct vmlab_place place = vmlab_place_huge(obj, index);
 	unsigned int reclaims = 0;
 	int err;
 
@@ -168,7 +168,7 @@ static unsigned long vmlab_nr_chunks(struct vmlab *vm)
 	unsigned long nr = 0;
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
 			nr += READ_ONCE(vm->pools[nid]->nr_chunks);
 	return nr;

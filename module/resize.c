@@ -145,7 +145,7 @@ static bool vmlab_chunk_has_room(struct vmlab *vm, struct vmlab_chunk *chunk)
 	unsigned long room = 0;
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
 			room += vmlab_pool_free_frames(vm->pools[nid]);
 	/*
@@ -246,7 +246,7 @@ int vmlab_pool_resize(struct vmlab *vm, int nid, unsigned long mb)
 	struct vmlab_pool *pool;
 	int err = 0;
 
-	if (nid < 0 || nid >= MAX_NUMNODES || !vm->pools[nid] || mb > VMLAB_POOL_MB_MAX)
+	if (nid < 0 || nid >= VMLAB_NODES_MAX || !vm->pools[nid] || mb > VMLAB_POOL_MB_MAX)
 		return -EINVAL;
 	pool = vm->pools[nid];
 	if (mutex_lock_killable(&vm->resize_mutex))

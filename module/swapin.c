@@ -122,7 +122,6 @@ static bool vmlab_swapin_add_next(struct vmlab_object *obj, struct vmlab_swapin 
 	struct vmlab_slot slot;
 	unsigned int n = in->io.nr;
 	struct vmlab_pool *pool = vmlab_frame_pool(in->io.io[0].frame);
-	u64 pgoff, mpol;
 
 	if (first->index + n >= VMLAB_LEAF_SLOTS)
 		return false;
@@ -140,9 +139,7 @@ static bool vmlab_swapin_add_next(struct vmlab_object *obj, struct vmlab_swapin 
 	if (!vmlab_word_is_swap(slot.word) ||
 	    vmlab_word_entry(slot.word) != in->io.io[0].entry + n)
 		goto unlock;
-	pgoff = vmlab_slot_pgoff(&slot);
-	mpol = vmlab_mpol_beside(obj, in->mpol, pgoff);
-	frame = vmlab_frame_try(obj->lineage, vmlab_place_at(obj->vm, mpol, pgoff), 0);
+	frame = vmlab_frame_try(obj->lineage, vmlab_place(obj, vmlab_slot_pgoff(&slot)), 0);
 	if (!frame)
 		goto unlock;
 	if (vmlab_siblings_claim(&slot)) {
@@ -161,7 +158,6 @@ unlock:
  * @obj: the object
  * @slot: its slot, locked, naming a swap entry, and vmlab_siblings_claim() said to read
  *	it.  What returns owns it
- * @mpol: the memory policy for pages read ahead
  * @spare: a charged frame, which is used up: NULL in it on return
  * @readahead: how many of the following pages to read too, at most
  *
@@ -172,7 +168,7 @@ unlock:
  * Return: the read under way.
  */
 struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
-					struct vmlab_slot *slot, u64 mpol,
+					struct vmlab_slot *slot,
 					struct vmlab_frame **spare,
 					unsigned int readahead)
 {
@@ -184,7 +180,6 @@ struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
 	in->io.vm = obj->vm;
 	in->io.write = false;
 	in->io.nr = 0;
-	in->mpol = mpol;
 	in->io.io = in->pages;
 	vmlab_swapin_add(in, slot, frame);
 	readahead = min_t(unsigned int, readahead, VMLAB_BATCH - 1);

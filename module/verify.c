@@ -1067,7 +1067,7 @@ static int vmlab_check_prepare(struct vmlab_check *c)
 	unsigned int dev, i, nr = 0;
 	int nid;
 
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
 			nr += vm->pools[nid]->nr_chunks;
 	if (!vmlab_should_fail(vm, VMLAB_INJECT_verify))
@@ -1076,7 +1076,7 @@ static int vmlab_check_prepare(struct vmlab_check *c)
 		c->counts = kvcalloc(nr + 1, VMLAB_CHUNK_FRAMES * sizeof(*c->counts), GFP_KERNEL);
 	if (!c->chunks || !c->counts)
 		return -ENOMEM;
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		for (i = 0; vm->pools[nid] && i < vm->pools[nid]->nr_chunks; i++)
 			c->chunks[c->nr_chunks++] = (struct vmlab_check_chunk){
 				.frames = vm->pools[nid]->chunks[i]->frames,
@@ -1112,7 +1112,7 @@ static void vmlab_check_all(struct vmlab_check *c)
 	u64 id;
 
 	/* Caches and leaves count their frames first, and slots what they name. */
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
 			vmlab_check_caches(c, vm->pools[nid]);
 	for (id = 0; (lineage = vmlab_lineage_next(vm, &id)); id++) {
@@ -1126,7 +1126,7 @@ static void vmlab_check_all(struct vmlab_check *c)
 	if (c->nr_owners != c->nr_object_leaves)
 		vmlab_bad(c, VMLAB_LAW_COUNTS, "leaves have %llu owners, objects %llu leaves",
 			  c->nr_owners, c->nr_object_leaves);
-	for (nid = 0; nid < MAX_NUMNODES; nid++)
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
 			vmlab_check_pool(c, vm->pools[nid]);
 	for (dev = 0; dev < VMLAB_SWAP_MAX_DEVS; dev++)

@@ -78,6 +78,8 @@
  *                                   No frame is waited for under it; memory
  *                                   of the machine is (clone.c)
  *                 i_mmap_rwsem      as the core takes it
+ *                 lock of object->mpols  which policy goes for a range; let go where
+ *                                   memory is waited for.  Lookups take none
  *                   xa_lock of object->leaves, then of lineage->leaves
  *                     leaf->lock    slot words and the leaf's counts
  *                       page table lock
@@ -683,8 +685,8 @@ void vmlab_siblings_bring(struct vmlab_slot *slot, u64 entry, struct vmlab_frame
 bool vmlab_slot_is_shared(const struct vmlab_slot *slot);
 #define VMLAB_COW_AHEAD_MAX	15U
 unsigned int vmlab_cow_copy_ahead(struct vmlab_object *obj, struct vmlab_slot *slot,
-				  u64 mpol, unsigned int nr);
-int vmlab_cow_copy(struct vmlab_object *obj, struct vmlab_slot *slot, u64 mpol,
+				  unsigned int nr);
+int vmlab_cow_copy(struct vmlab_object *obj, struct vmlab_slot *slot,
 		   struct vmlab_frame **spare);
 
 /* object.c */
@@ -820,8 +822,8 @@ void vmlab_huge_init(struct vmlab *vm, enum vmlab_huge_setting setting);
 void vmlab_huge_set(struct vmlab *vm, enum vmlab_huge_setting setting);
 void vmlab_huge_wake(struct vmlab *vm);
 bool vmlab_huge_fits(struct vm_area_struct *vma, unsigned long addr);
-vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, u64 mpol,
-			    bool write, unsigned int flags, int *node);
+vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool write,
+			    unsigned int flags, int *node);
 bool vmlab_huge_store(struct vm_fault *vmf, struct vmlab_object *obj, int *node);
 int vmlab_huge_create(struct vmlab_object *obj, u64 index, struct vmlab_place place,
 		      struct user_struct *payer);
@@ -1137,19 +1139,17 @@ int vmlab_policy_show(struct vmlab *vm, char *buf, size_t size);
 /**
  * struct vmlab_swapin - pages on their way in: one asked for, others read ahead
  * @io:		the I/O; io.io[0] is the page asked for
- * @mpol:	the policy by which pages read ahead are placed
  * @pages:	what @io is about
  * @slots:	the locked slots, in the same order
  */
 struct vmlab_swapin {
 	struct vmlab_swap_batch	io;
-	u64			mpol;
 	struct vmlab_swap_io	pages[VMLAB_BATCH];
 	struct vmlab_slot	slots[VMLAB_BATCH];
 };
 
 struct vmlab_swapin *vmlab_swapin_start(struct vmlab_object *obj,
-					struct vmlab_slot *slot, u64 mpol,
+					struct vmlab_slot *slot,
 					struct vmlab_frame **spare,
 					unsigned int readahead);
 int vmlab_swapin_finish(struct vmlab_object *obj, struct vmlab_swapin *in,
@@ -1190,12 +1190,6 @@ static inline u64 vmlab_mpol(struct vmlab_object *obj, u64 pgoff)
 	return vmlab_mpol_find(obj, pgoff);
 }
 
-/* The policy for another page of a range of which one page has @mpol. */
-static inline u64 vmlab_mpol_beside(struct vmlab_object *obj, u64 mpol, u64 pgoff)
-{
-	return likely(mtree_empty(&obj->mpols)) ? mpol : vmlab_mpol_find(obj, pgoff);
-}
-
 /* migrate.c */
 int vmlab_range_migrate(struct vmlab_object *obj, u64 first, u64 nr, unsigned long nodes,
 			u64 *moved);
@@ -1204,6 +1198,7 @@ int vmlab_range_migrate(struct vmlab_object *obj, u64 first, u64 nr, unsigned lo
 int vmlab_numa_init_fallback(struct vmlab_pool *pool);
 void vmlab_numa_pool_resized(struct vmlab_pool *pool);
 struct vmlab_place vmlab_place_find(struct vmlab *vm, u64 mpol, u64 index);
+struct vmlab_place vmlab_place_among(struct vmlab *vm, unsigned long nodes, u64 index);
 void vmlab_numa_count_miss(struct vmlab_pool *wanted, struct vmlab_pool *got, unsigned int nr);
 struct vmlab_pool *vmlab_numa_nearest(struct vmlab *vm, int nid);
 
@@ -1222,6 +1217,12 @@ static inline struct vmlab_place vmlab_place_at(struct vmlab *vm, u64 mpol, u64 
 static inline struct vmlab_place vmlab_place(struct vmlab_object *obj, u64 pgoff)
 {
 	return vmlab_place_at(obj->vm, vmlab_mpol(obj, pgoff), pgoff);
+}
+
+/* And 2 MiB, for which one policy goes: see vmlab_mpol_is_one(). */
+static inline struct vmlab_place vmlab_place_huge(struct vmlab_object *obj, u64 index)
+{
+	return vmlab_place_at(obj->vm, vmlab_mpol(obj, index << VMLAB_LEAF_SHIFT), index);
 }
 
 /* The pool of a node, or the nearest to it; NULL when the instance has none at all. */

@@ -129,7 +129,7 @@ void vmlab_zero_set_stock(struct vmlab *vm, unsigned int max)
 	int nid;
 
 	WRITE_ONCE(vm->zero_stock, max);
-	for (nid = 0; nid < MAX_NUMNODES; nid++) {
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++) {
 		struct vmlab_pool *pool = vm->pools[nid];
 
 		if (!pool)
