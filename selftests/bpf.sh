@@ -126,8 +126,8 @@ for script in "${all[@]}"; do ready "$script"; done
 failed=0
 for load in workload workload_numa workload_huge; do "$load" || failed=1; done
 sleep 2
-ends faultlat.bt 'zero' 'swap|retry' '@|[0-9]'
-ends clockhand.bt '[0-9]'
+ends faultlat.bt '@faults\[zero\]: [0-9]' '@faults\[(swap|retry)\]: [0-9]' '@ns\[zero\]'
+ends clockhand.bt '@total_scanned\[[0-9]+\]: [0-9]' '@total_evicted\[[0-9]+, written\]: [0-9]'
 ends thptrace.bt '@total_huge_faults\[[0-9]+\]: [0-9]' '@total_promotions\[[0-9]+\]: [0-9]' \
 	'@total_splits: [0-9]' '@pages_of_a_promotion'
 ends numamiss.bt '@total_misses\[0, 1\]: [0-9]' '@faults_on_node\[1\]: [0-9]'

@@ -3,8 +3,8 @@
 #
 # The module's own life: loading with good and bad parameters, with a pool larger than the
 # machine, unloading while it is in use and while it is not, 80 times over (fewer where the
-# kernel is slow), and descriptors until there are no more. It must leave the module loaded as it found it, and never unload
-# another one.
+# kernel is slow), and descriptors until there are no more. It must leave the module loaded as
+# it found it, and never unload another one.
 #
 # vmlab-test: timeout=900 phases=plain
 set -uo pipefail
@@ -32,7 +32,7 @@ try() {
 
 # Without the module everything that follows would only write a file called /dev/vmlab.
 load() {
-	try insmod "$ko" "$@" && return
+	try insmod "$VMLAB_KO" "$@" && return
 	echo "Bail out! the module does not load"
 	exit 1
 }
@@ -45,7 +45,7 @@ loaded() { [[ -d /sys/module/vmlab ]]; }
 refused() {
 	local want=$1 said
 	shift
-	said=$(LC_ALL=C insmod "$ko" "$@" 2>&1)
+	said=$(LC_ALL=C insmod "$VMLAB_KO" "$@" 2>&1)
 	if loaded; then
 		echo "# insmod $* was not refused"
 		rmmod vmlab
@@ -72,10 +72,6 @@ if [[ -z ${VMLAB_KO:-} || ! -r $VMLAB_KO ]]; then
 	echo "VMLAB_KO does not name the module: skipped"
 	exit 4
 fi
-
-# What a debugger wants is most of the file, and would be read again each time.
-ko=$PWD/vmlab.ko
-strip --strip-debug -o "$ko" "$VMLAB_KO" 2>/dev/null || cp "$VMLAB_KO" "$ko" || exit 1
 
 echo "TAP version 13"
 loaded && unload
@@ -216,7 +212,7 @@ point $? "thousands of opens, and descriptors until EMFILE"
 point $? "nothing is left of them"
 unload
 
-# --- many rounds: each takes longer than the last under software emulation ---
+# --- many rounds ---
 rounds=$((80 / ${VMLAB_SLOWNESS:-1}))
 status=0
 modules=$(lsmod | wc -l)

@@ -58,6 +58,17 @@ FIXTURE_TEARDOWN(numa)
 
 #define BIT(node) (1ULL << (node))
 
+/* Under pressure too there are free chunks then. */
+static int room_for_chunks(uint64_t nodes)
+{
+	int node, error = 0;
+
+	for (node = 0; node < 64 && !error; node++)
+		if (nodes >> node & 1)
+			error = pool_resize(node, 24);
+	return error;
+}
+
 #define NEED_TWO_NODES() do {							\
 	if (self->first == self->other)						\
 		SKIP(return, "there is one node with a pool");			\
@@ -157,12 +168,9 @@ TEST_F(numa, interleave_by_chunk)
 	const size_t chunks = 4, pages = chunks * LEAF_PAGES;
 	uint32_t vec[4 * LEAF_PAGES];
 	char *map;
-	int node;
 
 	NEED_TWO_NODES();
-	for (node = 0; node < 64; node++)
-		if (self->nodes >> node & 1)
-			ASSERT_EQ(0, pool_resize(node, 24));
+	ASSERT_EQ(0, room_for_chunks(self->nodes));
 	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
 	ASSERT_EQ(0, task_mempolicy(VMLAB_MPOL_INTERLEAVE, self->nodes));
 	map = object_map(self->fd, 0, pages);
@@ -181,11 +189,8 @@ TEST_F(numa, no_huge_page_of_two_policies)
 {
 	uint64_t before = counter("thp_fallback_policy");
 	char *map = object_map(self->fd, 0, 2 * LEAF_PAGES);
-	int node;
 
-	for (node = 0; node < 64; node++)
-		if (self->nodes >> node & 1)
-			ASSERT_EQ(0, pool_resize(node, 24));
+	ASSERT_EQ(0, room_for_chunks(self->nodes));
 	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
 	ASSERT_EQ(0, object_policy(self->fd, 100, 100, VMLAB_MPOL_BIND, BIT(self->other)));
 	pages_fill(map, TAG, 0, 2 * LEAF_PAGES, 1);
@@ -591,12 +596,10 @@ TEST_F(numa, migrate_huge_pinned_and_reserved)
 {
 	uint64_t moved, splits;
 	char *map;
-	int node, copy;
+	int copy;
 
 	NEED_TWO_NODES();
-	for (node = 0; node < 64; node++)
-		if (self->nodes >> node & 1)
-			ASSERT_EQ(0, pool_resize(node, 24));
+	ASSERT_EQ(0, room_for_chunks(self->nodes));
 	ASSERT_EQ(0, debugfs_write("huge", "always\n"));
 	ASSERT_EQ(0, task_mempolicy(VMLAB_MPOL_BIND, BIT(self->first)));
 	map = object_map(self->fd, 0, LEAF_PAGES);

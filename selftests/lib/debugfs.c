@@ -68,17 +68,23 @@ int debugfs_write(const char *name, const char *format, ...)
 	return error;
 }
 
-uint64_t counter(const char *name)
+/* What a line `NAME VALUE` of a file says. */
+uint64_t debugfs_value(const char *file, const char *name)
 {
 	char text[16384], *line, *rest = text;
 	size_t length = strlen(name);
 
-	if (debugfs_read("stats", text, sizeof(text)) < 0)
-		die("debugfs stats: %m");
+	if (debugfs_read(file, text, sizeof(text)) < 0)
+		die("debugfs %s: %m", file);
 	while ((line = strsep(&rest, "\n")))
 		if (!strncmp(line, name, length) && line[length] == ' ')
 			return strtoull(line + length, NULL, 10);
-	die("stats has no line %s", name);
+	die("%s has no line %s", file, name);
+}
+
+uint64_t counter(const char *name)
+{
+	return debugfs_value("stats", name);
 }
 
 bool node_has_pool(int node)

@@ -37,16 +37,10 @@ void inject_off(void)
 
 static uint64_t count(const char *class, const char *field)
 {
-	char name[64], text[256], *line, *rest = text;
-	size_t length = strlen(field);
+	char name[64];
 
 	snprintf(name, sizeof(name), DIRECTORY "%s", class);
-	if (debugfs_read(name, text, sizeof(text)) < 0)
-		die("debugfs %s: %m", name);
-	while ((line = strsep(&rest, "\n")))
-		if (!strncmp(line, field, length) && line[length] == ' ')
-			return strtoull(line + length, NULL, 10);
-	die("%s has no line %s", name, field);
+	return debugfs_value(name, field);
 }
 
 uint64_t inject_seen(const char *class)

@@ -197,16 +197,10 @@ void nodes_alike(void)
 /* A counter of debugfs node<N>/stats. */
 uint64_t node_counter(int node, const char *name)
 {
-	char file[32], text[1024], *line, *rest = text;
-	size_t length = strlen(name);
+	char file[32];
 
 	snprintf(file, sizeof(file), "node%d/%s", node, "stats");
-	if (debugfs_read(file, text, sizeof(text)) < 0)
-		die("debugfs %s: %m", file);
-	while ((line = strsep(&rest, "\n")))
-		if (!strncmp(line, name, length) && line[length] == ' ')
-			return strtoull(line + length, NULL, 10);
-	die("%s has no line %s", file, name);
+	return debugfs_value(file, name);
 }
 
 uint64_t node_counters(const char *name)

@@ -72,6 +72,7 @@ uint64_t object_wrong_pages(int fd, uint32_t tag, uint64_t first, uint64_t pages
 int debugfs_read(const char *name, char *text, size_t size);
 int debugfs_write(const char *name, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+uint64_t debugfs_value(const char *file, const char *name);
 uint64_t counter(const char *name);
 int nr_nodes(void);
 bool node_has_pool(int node);

@@ -57,6 +57,12 @@ off_t offset_of(unsigned int page)
 	return (object->base + (uint64_t)(page - object->first) * object->stride) * PAGE;
 }
 
+/* Pages of an object for so many of the model, up to and with the last one. */
+uint64_t object_span(unsigned int page, unsigned int nr)
+{
+	return (uint64_t)(nr - 1) * object_of(page)->stride + 1;
+}
+
 /* Where in 32 bits, who in 8, which change in 24: tell_word() takes it apart. */
 static uint64_t pattern(unsigned int page, unsigned int word, unsigned int owner,
 			uint32_t generation)

@@ -290,6 +290,7 @@ void model_create(unsigned int pages, uint64_t seed);
 uint64_t mix(uint64_t value);
 struct object *object_of(unsigned int page);
 off_t offset_of(unsigned int page);
+uint64_t object_span(unsigned int page, unsigned int nr);
 void fill(void *bytes, unsigned int page, unsigned int from, unsigned int nr,
 	  unsigned int owner, uint32_t generation);
 unsigned int pick(struct thread *thread, unsigned int below);

@@ -65,12 +65,6 @@ static void step_mapping(struct thread *thread)
 	     "mbind", mode, nodes);
 }
 
-/* How many pages of its object so many of the model's take. */
-static uint64_t span(unsigned int page, unsigned int nr)
-{
-	return (uint64_t)(nr - 1) * object_of(page)->stride + 1;
-}
-
 static void step_object(struct thread *thread)
 {
 	unsigned int page = any_page(thread), nr = run_from(page, 1 + pick(thread, 400));
@@ -79,7 +73,7 @@ static void step_object(struct thread *thread)
 
 	if (mode == VMLAB_MPOL_INTERLEAVE && pick(thread, 2))
 		mode = VMLAB_MPOL_WEIGHTED_INTERLEAVE;
-	must(object_policy(object_of(page)->fd, offset_of(page) / PAGE, span(page, nr), mode,
+	must(object_policy(object_of(page)->fd, offset_of(page) / PAGE, object_span(page, nr), mode,
 			   nodes), "MEMPOLICY", mode, nodes);
 }
 
@@ -96,7 +90,7 @@ static void step_weight(struct thread *thread)
 static void step_migrate(struct thread *thread)
 {
 	unsigned int page = any_page(thread), nr = run_from(page, 1 + pick(thread, 500));
-	uint64_t nodes = some_nodes(thread), pages = span(page, nr), moved;
+	uint64_t nodes = some_nodes(thread), pages = object_span(page, nr), moved;
 	char *at = pick(thread, 2) ? view_address(thread, page) : NULL;
 	int error;
 

@@ -13,12 +13,6 @@ static uint64_t first_of(unsigned int page)
 	return offset_of(page) / PAGE;
 }
 
-/* Pages of an object for so many of the model, up to and with the last one. */
-static uint64_t span(unsigned int page, unsigned int nr)
-{
-	return (uint64_t)(nr - 1) * object_of(page)->stride + 1;
-}
-
 static void must(int error, const char *what, unsigned int page, unsigned int nr)
 {
 	if (error)
@@ -28,11 +22,12 @@ static void must(int error, const char *what, unsigned int page, unsigned int nr
 static void step_pageout(struct thread *thread)
 {
 	unsigned int page = any_page(thread), nr = run_from(page, 1 + pick(thread, 200));
-	int64_t done = object_pageout(object_of(page)->fd, first_of(page), span(page, nr));
+	uint64_t pages = object_span(page, nr);
+	int64_t done = object_pageout(object_of(page)->fd, first_of(page), pages);
 
 	must(done < 0 ? done : 0, "PAGEOUT", page, nr);
-	if (done > (int64_t)span(page, nr))
-		fail("PAGEOUT of %lu pages evicted %ld", (unsigned long)span(page, nr), (long)done);
+	if (done > (int64_t)pages)
+		fail("PAGEOUT of %lu pages evicted %ld", (unsigned long)pages, (long)done);
 }
 
 static void step_discard(struct thread *thread)
@@ -42,7 +37,7 @@ static void step_discard(struct thread *thread)
 	run_lock(thread, page, nr);
 	for (i = 0; i < nr; i++)
 		change_begin(page + i, thread->owner, CHANGE_DISCARD, 0, PAGE);
-	must(object_discard(object_of(page)->fd, first_of(page), span(page, nr)), "DISCARD",
+	must(object_discard(object_of(page)->fd, first_of(page), object_span(page, nr)), "DISCARD",
 	     page, nr);
 	for (i = 0; i < nr; i++)
 		change_end(page + i);
@@ -155,8 +150,8 @@ static void step_seek(struct thread *thread)
 static void step_willneed(struct thread *thread)
 {
 	unsigned int page = any_page(thread), nr = run_from(page, 1 + pick(thread, 100));
-	int error = posix_fadvise(object_of(page)->fd, offset_of(page), span(page, nr) * PAGE,
-				  POSIX_FADV_WILLNEED);
+	int error = posix_fadvise(object_of(page)->fd, offset_of(page),
+				  object_span(page, nr) * PAGE, POSIX_FADV_WILLNEED);
 
 	must(-error, "posix_fadvise", page, nr);
 }

@@ -104,8 +104,7 @@ def numa_words(nodes):
 def kernel_parameters(icount, append):
     """The kernel's command line: every kind of fault becomes a panic within a minute.
 
-    Not sooner: under software emulation, clearing one page that had code in it has been seen to take 40 seconds of the
-    guest's time, a byte every 10 milliseconds.
+    Not sooner: under software emulation, clearing one page has been seen to take more than 27 seconds of the guest's time.
     """
     words = ["console=ttyS0", "loglevel=7", "log_buf_len=4M", "panic=-1", "oops=panic", "panic_on_warn=1",
              "softlockup_panic=1", "hung_task_panic=1", "sysctl.kernel.panic_on_rcu_stall=1",
