@@ -122,14 +122,14 @@ static vm_fault_t vmlab_fault_prepare_tables(struct vmlab_fault *f)
 	return vmlab_fault_has_table(vmf) ? 0 : VM_FAULT_NOPAGE;
 }
 
-static __always_inline spinlock_t *vmlab_fault_ptl(struct vmlab_fault *f)
+static __always_inline spinlock_t *vmlab_fault_ptl(struct vm_fault *vmf)
 {
-	return pte_lockptr(f->vmf->vma->vm_mm, f->vmf->pmd);
+	return pte_lockptr(vmf->vma->vm_mm, vmf->pmd);
 }
 
-static __always_inline pte_t *vmlab_fault_pte(struct vmlab_fault *f)
+static __always_inline pte_t *vmlab_fault_pte(struct vm_fault *vmf)
 {
-	return pte_offset_kernel(f->vmf->pmd, f->addr);
+	return pte_offset_kernel(vmf->pmd, vmf->address);
 }
 
 /* May the fault's lock be dropped?  Once, so that the second try makes progress. */
@@ -324,8 +324,8 @@ static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 static vm_fault_t vmlab_fault_load_hole(struct vmlab_fault *f)
 {
 	struct vm_area_struct *vma = f->vmf->vma;
-	spinlock_t *ptl = vmlab_fault_ptl(f);
-	pte_t *pte = vmlab_fault_pte(f);
+	spinlock_t *ptl = vmlab_fault_ptl(f->vmf);
+	pte_t *pte = vmlab_fault_pte(f->vmf);
 
 	spin_lock(ptl);
 	if (pte_none(*pte))
@@ -442,8 +442,8 @@ static void vmlab_fault_map_new(struct vmlab_fault *f, struct vmlab_frame **fram
 {
 	struct vm_area_struct *vma = f->vmf->vma;
 	pte_t base = vmlab_pte(vma, 0, vma->vm_flags & VM_WRITE);
-	spinlock_t *ptl = vmlab_fault_ptl(f);
-	pte_t *pte = vmlab_fault_pte(f);
+	spinlock_t *ptl = vmlab_fault_ptl(f->vmf);
+	pte_t *pte = vmlab_fault_pte(f->vmf);
 	unsigned int i;
 
 	spin_lock(ptl);
@@ -454,25 +454,21 @@ static void vmlab_fault_map_new(struct vmlab_fault *f, struct vmlab_frame **fram
 	spin_unlock(ptl);
 }
 
-static void vmlab_fault_found_hole(struct vmlab_fault *f, struct vmlab_frame *frame)
-{
-	f->kind = VMLAB_FAULT_ZERO;
-	f->node = vmlab_frame_nid(frame);
-}
-
 static void vmlab_fault_stored(struct vmlab_fault *f, struct vmlab_frame *frame,
 			       unsigned int nr)
 {
 	vmlab_fault_note_run(f, nr);
-	vmlab_fault_found_hole(f, frame);
+	f->kind = VMLAB_FAULT_ZERO;
+	f->node = vmlab_frame_nid(frame);
 	f->slot.word = vmlab_frame_word(frame);
 	f->slot.events |= VMLAB_EVENT_FAULT;
 }
 
-static void vmlab_fault_commit_new(struct vmlab_fault *f, struct vmlab_frame *frame, u64 pgoff)
+static void vmlab_fault_commit_new(struct vmlab_object *obj, struct vmlab_frame *frame,
+				   u64 pgoff)
 {
 	frame->flags = VMLAB_FRAME_DIRTY;
-	vmlab_frame_commit(frame, f->obj->lineage, pgoff);
+	vmlab_frame_commit(frame, obj->lineage, pgoff);
 }
 
 /*
@@ -492,7 +488,7 @@ static noinline vm_fault_t vmlab_fault_store_run(struct vmlab_fault *f,
 	frames[0] = frame;
 	nr = 1 + vmlab_fault_take_ahead(f, vmlab_frame_pool(frame), frames + 1, ahead);
 	for (i = 0; i < nr; i++) {
-		vmlab_fault_commit_new(f, frames[i], f->pgoff + i);
+		vmlab_fault_commit_new(f->obj, frames[i], f->pgoff + i);
 		words[i] = vmlab_frame_word(frames[i]);
 	}
 	vmlab_count(f->obj->vm, fault_ahead, nr - 1);
@@ -507,53 +503,61 @@ static noinline vm_fault_t vmlab_fault_store_run(struct vmlab_fault *f,
 	return own ? VM_FAULT_NOPAGE : VMLAB_FAULT_AGAIN;
 }
 
+/* leaf->lock held, the table is there, and nothing else can map this page meanwhile. */
+static __always_inline void vmlab_fault_map_plain(struct vm_fault *vmf, unsigned long pfn)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	spinlock_t *ptl = vmlab_fault_ptl(vmf);
+	pte_t *pte = vmlab_fault_pte(vmf);
+
+	spin_lock(ptl);
+	if (pte_none(*pte))
+		set_pte_at(vma->vm_mm, vmf->address & PAGE_MASK, pte,
+			   vmlab_pte(vma, pfn, vma->vm_flags & VM_WRITE));
+	spin_unlock(ptl);
+}
+
 /*
  * A store to a plain hole that continues no run: most of what a program that touches its
  * memory for the first time does.  All that such a page needs is done under leaf->lock,
- * so that its slot need not be locked and unlocked.  The frame is taken, and zeroed,
- * before.  False: nothing was done, but there may be a frame in @f->spare.
+ * so that its slot need not be locked and unlocked, and without a struct vmlab_fault, which
+ * takes its time to fill.  The frame is taken, and zeroed, before.  What it could not do,
+ * vmlab_fault_handle() does; then nothing was done.
+ *
+ * Return: the node of the page, or NUMA_NO_NODE.
  */
-static bool vmlab_fault_store_plain(struct vmlab_fault *f)
+static __always_inline int vmlab_fault_store_plain(struct vm_fault *vmf,
+						   struct vmlab_object *obj)
 {
-	unsigned int index = f->pgoff & (VMLAB_LEAF_SLOTS - 1);
-	struct vm_area_struct *vma = f->vmf->vma;
-	struct vmlab_object *obj = f->obj;
+	unsigned int index = vmf->pgoff & (VMLAB_LEAF_SLOTS - 1);
 	struct vmlab_frame *frame;
+	int node = NUMA_NO_NODE;
 	struct vmlab_leaf *leaf;
-	bool done = false;
 	unsigned long seq;
-	spinlock_t *ptl;
-	pte_t *pte;
 
 	rcu_read_lock();
-	leaf = vmlab_hole_find(obj, f->pgoff, &seq);
+	seq = vmlab_leaf_seq(obj);
+	leaf = vmlab_hole_find(obj, vmf->pgoff);
 	if (!leaf || READ_ONCE(leaf->seq_next) == index)
 		goto out;
-	frame = vmlab_frame_try(obj->lineage, vmlab_fault_place(f), VMLAB_ALLOC_ZERO);
+	frame = vmlab_frame_try(obj->lineage, vmlab_place(obj, vmf->pgoff), VMLAB_ALLOC_ZERO);
 	if (!frame)
 		goto out;
 	/* The table can go only while the leaf is frozen. */
-	if (unlikely(!vmlab_hole_lock(obj, leaf, index, seq) || !vmlab_fault_has_table(f->vmf))) {
+	if (unlikely(!vmlab_hole_lock(obj, leaf, index, seq) || !vmlab_fault_has_table(vmf))) {
 		vmlab_hole_unlock(leaf);
-		f->spare = frame;
+		vmlab_frame_unget(obj->lineage, frame);
 		goto out;
 	}
-	vmlab_fault_commit_new(f, frame, f->pgoff);
-	ptl = vmlab_fault_ptl(f);
-	pte = vmlab_fault_pte(f);
-	spin_lock(ptl);
-	if (pte_none(*pte))
-		set_pte_at(vma->vm_mm, f->addr, pte,
-			   vmlab_pte(vma, frame->pfn, vma->vm_flags & VM_WRITE));
-	spin_unlock(ptl);
+	vmlab_fault_commit_new(obj, frame, vmf->pgoff);
+	vmlab_fault_map_plain(vmf, frame->pfn);
 	WRITE_ONCE(leaf->seq_run, 1);
 	WRITE_ONCE(leaf->seq_next, index + 1);
+	node = vmlab_frame_nid(frame);
 	vmlab_hole_fill(leaf, index, frame);
-	vmlab_fault_found_hole(f, frame);
-	done = true;
 out:
 	rcu_read_unlock();
-	return done;
+	return node;
 }
 
 /* A store to a hole: a zeroed frame. */
@@ -578,7 +582,7 @@ static vm_fault_t vmlab_fault_store_hole(struct vmlab_fault *f)
 	ahead = vmlab_fault_ahead_window(f);
 	if (ahead)
 		return vmlab_fault_store_run(f, frame, ahead);
-	vmlab_fault_commit_new(f, frame, f->pgoff);
+	vmlab_fault_commit_new(f->obj, frame, f->pgoff);
 	vmlab_fault_stored(f, frame, 1);
 	own = vmlab_slot_map_begin(&f->slot);
 	if (own)
@@ -657,7 +661,7 @@ static void vmlab_fault_write_around(struct vmlab_fault *f, u64 first, u64 last)
 {
 	struct vm_area_struct *vma = f->vmf->vma;
 	struct vmlab_leaf *leaf = f->slot.leaf;
-	spinlock_t *ptl = vmlab_fault_ptl(f);
+	spinlock_t *ptl = vmlab_fault_ptl(f->vmf);
 	unsigned int granted = 0;
 	u64 pgoff;
 
@@ -719,8 +723,8 @@ static bool vmlab_fault_set_present(struct vmlab_fault *f, struct vmlab_frame *f
 				    bool write)
 {
 	struct vm_area_struct *vma = f->vmf->vma;
-	spinlock_t *ptl = vmlab_fault_ptl(f);
-	pte_t *pte = vmlab_fault_pte(f);
+	spinlock_t *ptl = vmlab_fault_ptl(f->vmf);
+	pte_t *pte = vmlab_fault_pte(f->vmf);
 	bool good;
 
 	spin_lock(ptl);
@@ -918,9 +922,48 @@ static bool vmlab_fault_huge(struct vmlab_fault *f)
 	return true;
 }
 
-static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
+/* What every fault begins with: vm->activity is held from here on. */
+static __always_inline void vmlab_fault_begin(struct vm_fault *vmf, struct vmlab_object *obj,
+					      bool write)
 {
-	struct vmlab_region *region = vmf->vma->vm_private_data;
+	trace_fault_enter(obj->id, vmf->address & PAGE_MASK, vmf->pgoff, write);
+	/* Not percpu_down_read() at once: it looks for something better to do first. */
+	if (unlikely(!percpu_down_read_trylock(&obj->vm->activity)))
+		percpu_down_read(&obj->vm->activity);
+}
+
+/* And what it ends with; nothing of @vmf is looked at, which may be gone. */
+static __always_inline void vmlab_fault_end(struct vmlab_object *obj, unsigned long addr,
+					    u64 pgoff, int kind, int node, vm_fault_t ret)
+{
+	percpu_up_read(&obj->vm->activity);
+	vmlab_fault_count(obj->vm, kind, node);
+	trace_fault_exit(obj->id, addr, pgoff, kind, node, (__force unsigned int)ret);
+}
+
+/* Until the page is there, or can be waited for without the fault's lock, or must fail. */
+static vm_fault_t vmlab_fault_try(struct vmlab_fault *f)
+{
+	vm_fault_t ret;
+
+	do {
+		if (unlikely(f->write && vmlab_pmd_is_huge(READ_ONCE(*f->vmf->pmd))))
+			ret = vmlab_fault_store_huge(f);
+		else
+			ret = vmlab_fault_prepare_tables(f);
+		if (!ret)
+			ret = vmlab_fault_once(f);
+		if (ret != VMLAB_FAULT_AGAIN)
+			return ret;
+		cond_resched();
+	} while (!fatal_signal_pending(current));
+	return vmlab_fault_error(f);
+}
+
+/* All that vmlab_fault_store_plain() is not for. */
+static noinline vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, struct vmlab_region *region,
+					      bool mkwrite)
+{
 	struct vmlab_fault f = {
 		.vmf	 = vmf,
 		.region	 = region,
@@ -932,47 +975,15 @@ static vm_fault_t vmlab_fault_handle(struct vm_fault *vmf, bool mkwrite)
 		.kind	 = VMLAB_FAULT_NONE,
 		.node	 = NUMA_NO_NODE,
 	};
-	vm_fault_t ret;
-	u64 id;
+	vm_fault_t ret = VM_FAULT_NOPAGE;
 
-	if (unlikely(!f.obj))
-		return vmlab_fault_broken(vmf);
-	id = f.obj->id;
-	trace_fault_enter(id, f.addr, f.pgoff, f.write);
-	/* Not percpu_down_read() at once: it looks for something better to do first. */
-	if (unlikely(!percpu_down_read_trylock(&f.obj->vm->activity)))
-		percpu_down_read(&f.obj->vm->activity);
-	if (likely(vmlab_fault_has_table(vmf))) {
-		if (f.write && !mkwrite && vmlab_fault_store_plain(&f)) {
-			ret = VM_FAULT_NOPAGE;
-			goto out;
-		}
-	} else if (vmlab_fault_huge(&f)) {
-		ret = VM_FAULT_NOPAGE;
-		goto out;
+	if (likely(vmlab_fault_has_table(vmf)) || !vmlab_fault_huge(&f)) {
+		ret = vmlab_fault_try(&f);
+		vmlab_fault_put_spare(&f);
 	}
-	for (;;) {
-		if (unlikely(f.write && vmlab_pmd_is_huge(READ_ONCE(*vmf->pmd))))
-			ret = vmlab_fault_store_huge(&f);
-		else
-			ret = vmlab_fault_prepare_tables(&f);
-		if (!ret)
-			ret = vmlab_fault_once(&f);
-		if (ret != VMLAB_FAULT_AGAIN)
-			break;
-		if (fatal_signal_pending(current)) {
-			ret = vmlab_fault_error(&f);
-			break;
-		}
-		cond_resched();
-	}
-	vmlab_fault_put_spare(&f);
-out:
 	if (f.vmf && !mkwrite)
 		vmlab_retired_give(f.vmf);
-	percpu_up_read(&f.obj->vm->activity);
-	vmlab_fault_count(f.obj->vm, f.kind, f.node);
-	trace_fault_exit(id, f.addr, f.pgoff, f.kind, f.node, (__force unsigned int)ret);
+	vmlab_fault_end(f.obj, f.addr, f.pgoff, f.kind, f.node, ret);
 	if (f.file) {
 		vmlab_region_put(f.region);
 		fput(f.file);
@@ -982,13 +993,33 @@ out:
 
 static vm_fault_t vmlab_vm_fault(struct vm_fault *vmf)
 {
-	return vmlab_fault_handle(vmf, false);
+	struct vmlab_region *region = vmf->vma->vm_private_data;
+	struct vmlab_object *obj = region->object;
+	bool write = vmf->flags & FAULT_FLAG_WRITE;
+	int node = NUMA_NO_NODE;
+
+	if (unlikely(!obj))
+		return vmlab_fault_broken(vmf);
+	vmlab_fault_begin(vmf, obj, write);
+	if (write && likely(vmlab_fault_has_table(vmf)))
+		node = vmlab_fault_store_plain(vmf, obj);
+	if (node == NUMA_NO_NODE)
+		return vmlab_fault_handle(vmf, region, false);
+	vmlab_retired_give(vmf);
+	vmlab_fault_end(obj, vmf->address & PAGE_MASK, vmf->pgoff, VMLAB_FAULT_ZERO, node,
+			VM_FAULT_NOPAGE);
+	return VM_FAULT_NOPAGE;
 }
 
 static vm_fault_t vmlab_vm_pfn_mkwrite(struct vm_fault *vmf)
 {
-	vm_fault_t ret = vmlab_fault_handle(vmf, true);
+	struct vmlab_region *region = vmf->vma->vm_private_data;
+	vm_fault_t ret;
 
+	if (unlikely(!region->object))
+		return vmlab_fault_broken(vmf);
+	vmlab_fault_begin(vmf, region->object, true);
+	ret = vmlab_fault_handle(vmf, region, true);
 	return ret & VM_FAULT_RETRY ? ret | VM_FAULT_NOPAGE : ret;
 }
 

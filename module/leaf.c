@@ -705,8 +705,7 @@ int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *s
 
 	rcu_read_lock();
 again:
-	/* Before the look: who exchanges the leaf counts afterwards. */
-	seq = smp_load_acquire(&obj->leaf_seq);
+	seq = vmlab_leaf_seq(obj);
 	leaf = vmlab_leaf_lookup(obj, pgoff);
 	if (unlikely(!leaf)) {
 		rcu_read_unlock();
@@ -729,18 +728,14 @@ again:
  * vmlab_hole_find() - find the leaf of a page that seems to be a plain hole
  * @obj: the object
  * @pgoff: the page's index
- * @seq: out: for vmlab_hole_lock()
  *
- * Context: rcu_read_lock() held.
+ * Context: rcu_read_lock() held; vmlab_leaf_seq() read before.
  * Return: the leaf, or NULL when the page has none, or is something else.
  */
-struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff, unsigned long *seq)
+struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff)
 {
-	struct vmlab_leaf *leaf;
+	struct vmlab_leaf *leaf = vmlab_leaf_lookup(obj, pgoff);
 
-	/* Before the look, as in vmlab_slot_trylock(). */
-	*seq = smp_load_acquire(&obj->leaf_seq);
-	leaf = vmlab_leaf_lookup(obj, pgoff);
 	/* A leaf that is gone by now may show any word: it is looked at again. */
 	return leaf && !READ_ONCE(leaf->words[vmlab_slot_index(pgoff)]) ? leaf : NULL;
 }
@@ -750,7 +745,7 @@ struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff, unsigned
  * @obj: the object
  * @leaf: from vmlab_hole_find()
  * @index: which slot
- * @seq: from vmlab_hole_find()
+ * @seq: from vmlab_leaf_seq(), before vmlab_hole_find()
  *
  * What is done to the page under leaf->lock, up to vmlab_hole_fill(), needs no slot lock:
  * nobody can lock the slot meanwhile, nor come to own the leaf.

@@ -64,10 +64,10 @@ static void vmlab_retired_rcu(struct rcu_head *rcu)
 }
 
 /**
- * vmlab_retired_give() - let the core free a table
+ * __vmlab_retired_give() - let the core free a table
  * @vmf: what ->fault was called with, and is about to return from
  */
-void vmlab_retired_give(struct vm_fault *vmf)
+void __vmlab_retired_give(struct vm_fault *vmf)
 {
 	struct vmlab_retired *retired;
 

@@ -764,7 +764,15 @@ enum vmlab_slot_wait {
 };
 
 int vmlab_slot_trylock(struct vmlab_object *obj, u64 pgoff, struct vmlab_slot *slot);
-struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff, unsigned long *seq);
+
+/* To be read before a leaf is looked up. */
+static inline unsigned long vmlab_leaf_seq(struct vmlab_object *obj)
+{
+	/* Before the look: who exchanges a leaf counts afterwards. */
+	return smp_load_acquire(&obj->leaf_seq);
+}
+
+struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff);
 bool vmlab_hole_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf, unsigned int index,
 		     unsigned long seq);
 void vmlab_hole_unlock(struct vmlab_leaf *leaf);
@@ -862,8 +870,15 @@ int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 
 /* retire.c */
 void vmlab_retire_tables(struct vmlab_object *obj, u64 index);
-void vmlab_retired_give(struct vm_fault *vmf);
+void __vmlab_retired_give(struct vm_fault *vmf);
 void vmlab_retire_exit(void);
+
+/* Where page table locks are part of struct page, there never is one to give. */
+static inline void vmlab_retired_give(struct vm_fault *vmf)
+{
+	if (ALLOC_SPLIT_PTLOCKS)
+		__vmlab_retired_give(vmf);
+}
 
 /* promote.c */
 int vmlab_promote_start(struct vmlab_pool *pool);
@@ -1009,7 +1024,8 @@ bool vmlab_with_table(struct mm_struct *mm, pmd_t *pmd, vmlab_table_fn fn, void 
 /* An entry that points to a PTE table, as opposed to one that maps 2 MiB, or nothing. */
 static inline bool vmlab_pmd_is_table(pmd_t pmd)
 {
-	return pmd_present(pmd) && !pmd_leaf(pmd);
+	/* pmd_present() && !pmd_leaf(), which each fault would compute masks for. */
+	return (pmd_val(pmd) & (_PAGE_PRESENT | _PAGE_PSE)) == _PAGE_PRESENT;
 }
 
 static inline bool vmlab_pmd_is_huge(pmd_t pmd)
