@@ -45,7 +45,8 @@ bool vmlab_clone_has_leaves(struct vmlab_object *obj, u64 first, u64 last)
 static void vmlab_clone_own(struct vmlab_object *from, struct vmlab_leaf *leaf)
 {
 	spin_lock(&leaf->lock);
-	if (leaf->owners++ == 1) {
+	WRITE_ONCE(leaf->owners, leaf->owners + 1);
+	if (leaf->owners == 2) {
 		vmlab_events_add(&from->events, &leaf->events);
 		memset(&leaf->events, 0, sizeof(leaf->events));
 	}
@@ -150,8 +151,11 @@ int vmlab_clone_leaves(struct vmlab_object *from, struct vmlab_object *to, u64 f
 {
 	u64 index = first >> VMLAB_LEAF_SHIFT, end = last >> VMLAB_LEAF_SHIFT, group;
 	struct vmlab_leaf *leaf;
-	/* A copy that has nothing yet gets nothing but by this: clone_sem is held. */
-	bool fresh = xa_empty(&to->leaves);
+	/*
+	 * A copy that has nothing yet gets nothing but by this, as clone_sem is held; but for marks
+	 * of the zero page, which are never where leaves are.
+	 */
+	bool fresh = data_race(xa_empty(&to->leaves));
 	unsigned long shared = 0;
 	int err = 0;
 

@@ -85,6 +85,8 @@ unsigned int vmlab_compact(struct vmlab_pool *pool, unsigned int wanted, unsigne
 
 	if (mutex_lock_killable(&pool->vm->resize_mutex))
 		return 0;
+	/* The free frames of a chunk at work come back: nobody need die for want of them. */
+	WRITE_ONCE(pool->vm->shrinking, true);
 	while (made < wanted) {
 		chunk = vmlab_compact_take(pool, least);
 		if (!chunk || !vmlab_compact_one(pool, chunk))
@@ -94,6 +96,7 @@ unsigned int vmlab_compact(struct vmlab_pool *pool, unsigned int wanted, unsigne
 			break;
 		cond_resched();
 	}
+	WRITE_ONCE(pool->vm->shrinking, false);
 	mutex_unlock(&pool->vm->resize_mutex);
 	vmlab_zero_wake(pool);
 	return made;

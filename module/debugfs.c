@@ -520,7 +520,7 @@ struct vmlab_vma_count {
 
 static void vmlab_count_vma(struct vm_area_struct *vma, void *arg)
 {
-	struct vmlab_region *region = vma->vm_private_data;
+	struct vmlab_region *region = READ_ONCE(vma->vm_private_data);
 	struct vmlab_vma_count *count = arg;
 
 	if (region && region->object == count->obj)

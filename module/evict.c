@@ -98,7 +98,7 @@ bool vmlab_evict_add_slot(struct vmlab_batch *batch, struct vmlab_lineage *linea
 	frame = vmlab_word_frame(slot->word);
 	if (READ_ONCE(frame->chunk->reserved))
 		return false;
-	dirty = frame->flags & VMLAB_FRAME_DIRTY;
+	dirty = READ_ONCE(frame->flags) & VMLAB_FRAME_DIRTY;
 	quota = dirty ? &batch->dirty_quota : &batch->clean_quota;
 	if (!*quota)
 		return false;

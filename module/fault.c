@@ -401,7 +401,7 @@ static unsigned int vmlab_fault_alloc_ahead(struct vmlab_fault *f, struct vmlab_
 	struct vmlab_place place = vmlab_fault_place(f);
 	unsigned int got;
 
-	if (unlikely(place.spread || !mtree_empty(&f->obj->mpols)))
+	if (unlikely(place.spread || vmlab_mpol_any(f->obj)))
 		return vmlab_fault_place_ahead(f, frames, nr);
 	got = vmlab_frame_alloc_bulk(pool, VMLAB_ALLOC_ZERO, frames, nr);
 	vmlab_numa_count(vmlab_place_pool(f->obj->vm, place), pool, got);
@@ -617,7 +617,7 @@ static unsigned int vmlab_map_neighbours(struct vm_fault *vmf, struct vmlab_leaf
 			continue;
 		frame = vmlab_word_frame(word);
 		/* Its first use must be seen: the next window's size depends on it. */
-		if (frame->flags & VMLAB_FRAME_READAHEAD)
+		if (READ_ONCE(frame->flags) & VMLAB_FRAME_READAHEAD)
 			continue;
 		entry = vmlab_pte(vma, frame->pfn, false);
 		set_pte_at(vma->vm_mm, addr, pte, addr == young ? entry : pte_mkold(entry));
@@ -675,7 +675,7 @@ static void vmlab_fault_write_around(struct vmlab_fault *f, u64 first, u64 last)
 		if ((word & VMLAB_SLOT_LOCKED) || !vmlab_word_is_frame(word))
 			continue;
 		frame = vmlab_word_frame(word);
-		if ((frame->flags & (VMLAB_FRAME_DIRTY | VMLAB_FRAME_READAHEAD)) !=
+		if ((READ_ONCE(frame->flags) & (VMLAB_FRAME_DIRTY | VMLAB_FRAME_READAHEAD)) !=
 		    VMLAB_FRAME_DIRTY || atomic_read(&frame->refs) > 1)
 			continue;
 		if (pte_none(*pte)) {

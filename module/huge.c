@@ -147,7 +147,7 @@ static unsigned int vmlab_leaf_all(struct vmlab_leaf *leaf)
 
 	for (; frame < end; frame++) {
 		refs |= atomic_read(&frame->refs);
-		flags &= frame->flags;
+		flags &= READ_ONCE(frame->flags);
 	}
 	/* None has less than one. */
 	if (leaf->owners == 1 && refs == 1)

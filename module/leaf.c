@@ -213,7 +213,7 @@ unsigned long vmlab_marks_fade(struct vmlab_object *obj, u64 *index, u64 last,
 	void *entry;
 
 	*nr = 0;
-	if (!xa_marked(&obj->leaves, VMLAB_TAG_ZERO))
+	if (!vmlab_has_zero_marks(obj))
 		return 0;
 	xa_lock(&obj->leaves);
 	entry = xa_find(&obj->leaves, &i, last, VMLAB_TAG_ZERO);
@@ -521,7 +521,7 @@ static enum vmlab_leaf_leave vmlab_leaf_leave(struct vmlab_leaf *leaf, bool shar
 		     !leaf->frozen;
 
 	if (leaf->owners > 1 && (shared_only || empty)) {
-		leaf->owners--;
+		WRITE_ONCE(leaf->owners, leaf->owners - 1);
 		return VMLAB_LEAF_LEFT;
 	}
 	if (leaf->owners == 1 && empty && !shared_only) {
@@ -737,7 +737,7 @@ struct vmlab_leaf *vmlab_hole_find(struct vmlab_object *obj, u64 pgoff)
 	struct vmlab_leaf *leaf = vmlab_leaf_lookup(obj, pgoff);
 
 	/* A leaf that is gone by now may show any word: it is looked at again. */
-	return leaf && !READ_ONCE(leaf->words[vmlab_slot_index(pgoff)]) ? leaf : NULL;
+	return leaf && !data_race(READ_ONCE(leaf->words[vmlab_slot_index(pgoff)])) ? leaf : NULL;
 }
 
 /**
@@ -758,7 +758,7 @@ bool vmlab_hole_lock(struct vmlab_object *obj, struct vmlab_leaf *leaf, unsigned
 	__acquires(&leaf->lock)
 {
 	spin_lock(&leaf->lock);
-	return !leaf->words[index] && leaf->owners == 1 && !leaf->dead && !leaf->frozen &&
+	return !leaf->dead && !leaf->words[index] && leaf->owners == 1 && !leaf->frozen &&
 	       READ_ONCE(obj->leaf_seq) == seq;
 }
 

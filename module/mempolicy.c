@@ -37,7 +37,7 @@ u64 vmlab_mpol_from(const struct mempolicy *pol)
 	if (!pol || pol->mode > VMLAB_MPOL_WEIGHTED_INTERLEAVE)
 		return 0;
 	/* A cpuset that changes may rewrite it meanwhile: either mask will do. */
-	nodes = READ_ONCE(nodes_addr(pol->nodes)[0]);
+	nodes = data_race(READ_ONCE(nodes_addr(pol->nodes)[0]));
 	/* mpol_set_nodemask() leaves what was in that memory before. */
 	if (pol->mode == VMLAB_MPOL_LOCAL)
 		nodes = 0;
@@ -60,7 +60,7 @@ u64 vmlab_mpol_from(const struct mempolicy *pol)
  */
 u64 vmlab_mpol_find(struct vmlab_object *obj, u64 pgoff)
 {
-	void *entry = mtree_empty(&obj->mpols) ? NULL : mtree_load(&obj->mpols, pgoff);
+	void *entry = vmlab_mpol_any(obj) ? mtree_load(&obj->mpols, pgoff) : NULL;
 
 	return entry ? xa_to_value(entry) : vmlab_mpol_from(vmlab_task_policy());
 }
@@ -137,7 +137,7 @@ void vmlab_mpol_exit(struct vmlab_object *obj)
  */
 int vmlab_mpol_set(struct vmlab_object *obj, u64 first, u64 nr, u64 mpol)
 {
-	if (!mpol && mtree_empty(&obj->mpols))
+	if (!mpol && !vmlab_mpol_any(obj))
 		return 0;
 	if (vmlab_should_fail(obj->vm, VMLAB_INJECT_call))
 		return -ENOMEM;
@@ -158,7 +158,7 @@ u64 vmlab_mpol_get(struct vmlab_object *obj, u64 pgoff, u64 *end)
 	MA_STATE(mas, &obj->mpols, pgoff, pgoff);
 	void *entry;
 
-	if (mtree_empty(&obj->mpols))
+	if (!vmlab_mpol_any(obj))
 		return 0;
 	rcu_read_lock();
 	entry = mas_walk(&mas);
@@ -183,7 +183,7 @@ int vmlab_mpol_copy(struct vmlab_object *to, struct vmlab_object *from, u64 firs
 	u64 last = first + nr, end, mpol;
 	int err = 0;
 
-	if (mtree_empty(&from->mpols))
+	if (!vmlab_mpol_any(from))
 		return 0;
 	for (; !err && first < last; first = end) {
 		end = last;

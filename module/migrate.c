@@ -259,10 +259,14 @@ static int vmlab_migrate_try(struct vmlab_migrate *m, u64 index, unsigned int fr
 		*tries = VMLAB_MIGRATE_TRIES;
 	/* The last free frames may sit in CPUs' caches. */
 	pool = err == -ENOSPC ? vmlab_place_pool(vm, m->short_of) : NULL;
-	if (pool && !freed && *tries == VMLAB_MIGRATE_TRIES - 1)
+	if (pool && !freed && *tries == VMLAB_MIGRATE_TRIES - 1) {
+		/* verify counts what is in them. */
+		percpu_down_read(&vm->activity);
 		vmlab_pool_drain(pool);
-	else if (err == -ENOSPC && vmlab_reclaim_failed(vm, freed, &until))
+		percpu_up_read(&vm->activity);
+	} else if (err == -ENOSPC && vmlab_reclaim_failed(vm, freed, &until)) {
 		*tries = 0;
+	}
 	if (!err && m->busy && *tries)
 		schedule_timeout_killable(1);
 	return fatal_signal_pending(current) ? -EINTR : err;

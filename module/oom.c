@@ -291,6 +291,18 @@ static int vmlab_oom_collect(struct vmlab *vm, struct vmlab_place place,
 	return 0;
 }
 
+static bool vmlab_oom_is_kthread(const struct task_struct *process)
+{
+	/* The core changes its other bits plainly. */
+	return data_race(process->flags) & PF_KTHREAD;
+}
+
+static short vmlab_oom_adj(const struct task_struct *process)
+{
+	/* Whoever writes it just now is heard the next time. */
+	return data_race(READ_ONCE(process->signal->oom_score_adj));
+}
+
 /* RCU held.  The address space of a process; some of its threads may be gone. */
 static struct mm_struct *vmlab_oom_process_mm(struct task_struct *process)
 {
@@ -325,7 +337,7 @@ static void vmlab_oom_weigh(struct vmlab *vm, struct vmlab_place place,
 	for_each_process(process) {
 		struct vmlab_oom_row key = {}, *row;
 
-		if (process->flags & PF_KTHREAD)
+		if (vmlab_oom_is_kthread(process))
 			continue;
 		key.mm = vmlab_oom_process_mm(process);
 		if (!key.mm || !table->nr)
@@ -337,12 +349,13 @@ static void vmlab_oom_weigh(struct vmlab *vm, struct vmlab_place place,
 		if (!row->task) {
 			get_task_struct(process);
 			row->task = process;
-			row->adj = READ_ONCE(process->signal->oom_score_adj);
+			row->adj = vmlab_oom_adj(process);
 		}
 		if (is_global_init(process) ||
-		    READ_ONCE(process->signal->oom_score_adj) == OOM_SCORE_ADJ_MIN)
+		    vmlab_oom_adj(process) == OOM_SCORE_ADJ_MIN)
 			row->exempt = true;
-		if (READ_ONCE(process->signal->flags) & SIGNAL_GROUP_EXIT)
+		/* Who begins to die just now is waited for as one who was killed. */
+		if (data_race(READ_ONCE(process->signal->flags)) & SIGNAL_GROUP_EXIT)
 			row->dying = true;
 	}
 	rcu_read_unlock();
@@ -384,7 +397,7 @@ static void vmlab_oom_kill_mm(struct mm_struct *mm)
 
 	rcu_read_lock();
 	for_each_process(process) {
-		if (process->flags & PF_KTHREAD)
+		if (vmlab_oom_is_kthread(process))
 			continue;
 		if (vmlab_oom_process_mm(process) == mm)
 			kill_pid(task_tgid(process), SIGKILL, 1);
@@ -464,7 +477,8 @@ static bool vmlab_oom_is_gone(struct task_struct *process)
 
 	rcu_read_lock();
 	for_each_thread(process, thread)
-		if (!READ_ONCE(thread->exit_state))
+		/* Looked at until it says so. */
+		if (!data_race(READ_ONCE(thread->exit_state)))
 			gone = false;
 	rcu_read_unlock();
 	return gone;

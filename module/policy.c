@@ -81,13 +81,13 @@ int vmlab_policy_switch(struct vmlab *vm, const struct vmlab_policy_ops *ops)
 		goto out;
 	if (old)
 		vmlab_policy_stop(vm, old, VMLAB_NODES_MAX);
-	vm->policy = ops;
+	WRITE_ONCE(vm->policy, ops);
 	if (!ops)
 		goto out;
 	err = vmlab_policy_start(vm, ops, false);
 	if (err && old) {
 		/* A few bytes a node, freed a moment ago: insist on getting them back. */
-		vm->policy = old;
+		WRITE_ONCE(vm->policy, old);
 		while (vmlab_policy_start(vm, old, true))
 			cond_resched();
 	}

@@ -210,7 +210,7 @@ unsigned int vmlab_pool_add_chunks(struct vmlab_pool *pool, unsigned int nr)
 		chunks[i] = pool->chunks[i];
 	old = pool->chunks;
 	pool->chunks = chunks;
-	pool->nr_chunks += added;
+	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks + added);
 	for (i = pool->nr_chunks - added; i < pool->nr_chunks; i++)
 		vmlab_pool_link_chunk(pool, chunks[i]);
 	vmlab_pool_set_batch(pool);
@@ -729,7 +729,7 @@ void vmlab_pool_forget_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk)
 
 	for (i = 0; pool->chunks[i] != chunk; i++)
 		;
-	pool->nr_chunks--;
+	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks - 1);
 	for (; i < pool->nr_chunks; i++)
 		pool->chunks[i] = pool->chunks[i + 1];
 	vmlab_pool_set_batch(pool);

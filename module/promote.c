@@ -19,13 +19,14 @@
 static bool vmlab_promote_may(struct vm_area_struct *vma, unsigned long addr, void *arg)
 {
 	enum vmlab_huge_setting setting = *(enum vmlab_huge_setting *)arg;
+	vm_flags_t flags;
 
 	/* Where a secondary MMU looks on they are mapped by 4 KiB: see vmlab_huge_fault(). */
 	if (mm_has_notifiers(vma->vm_mm))
 		return false;
-	if (setting == VMLAB_HUGE_ALWAYS)
-		return !(vma->vm_flags & VM_NOHUGEPAGE);
-	return vma->vm_flags & VM_HUGEPAGE;
+	/* mmap_lock is not held: madvise() may as well come a moment later. */
+	flags = data_race(vma->vm_flags);
+	return setting == VMLAB_HUGE_ALWAYS ? !(flags & VM_NOHUGEPAGE) : flags & VM_HUGEPAGE;
 }
 
 static void vmlab_promote_rules(struct vmlab_pool *pool, struct vmlab_collapse_rules *rules)

@@ -28,8 +28,9 @@ void vmlab_frame_dirty(struct vmlab *vm, struct vmlab_frame *frame)
 
 	if (frame->flags & VMLAB_FRAME_DIRTY)
 		return;
-	frame->flags |= VMLAB_FRAME_DIRTY;
-	frame->swap = 0;
+	/* By one of several slots, perhaps: those who have another one look as well. */
+	WRITE_ONCE(frame->flags, frame->flags | VMLAB_FRAME_DIRTY);
+	WRITE_ONCE(frame->swap, 0);
 	if (entry) {
 		WRITE_ONCE(vmlab_swap_slot(vm, entry)->frame, NULL);
 		vmlab_swap_put(vm, entry);
@@ -502,7 +503,7 @@ void vmlab_range_forget_zero(struct vmlab_object *obj, u64 first, u64 nr,
 	u64 index = first >> VMLAB_LEAF_SHIFT;
 	u64 end = ((first + nr - 1) >> VMLAB_LEAF_SHIFT) + 1;
 
-	if (!xa_marked(&obj->leaves, VMLAB_TAG_ZERO))
+	if (!vmlab_has_zero_marks(obj))
 		return;
 	/* Only the first and the last can be mapped still. */
 	if (vmlab_rmap_covered(obj, index << VMLAB_LEAF_SHIFT,
@@ -553,7 +554,8 @@ static int vmlab_range_unpin_fn(struct vmlab_object *obj, u64 index, unsigned in
 	for (i = from; i <= to && atomic_long_read(&obj->nr_pinned); i++) {
 		if (vmlab_slot_lock(obj, base + i, VMLAB_SLOT_WAIT, &slot))
 			break;
-		if ((slot.word & VMLAB_SLOT_PINNED) && slot.leaf->pinner == obj->id) {
+		if ((slot.word & VMLAB_SLOT_PINNED) &&
+		    READ_ONCE(slot.leaf->pinner) == obj->id) {
 			slot.word &= ~VMLAB_SLOT_PINNED;
 			atomic_long_dec(&obj->nr_pinned);
 			vmlab_lock_uncharge(obj->pin_user, 1);
@@ -789,7 +791,7 @@ static int vmlab_pin_slot(struct vmlab_object *obj, struct vmlab_slot *slot)
 		err = -EAGAIN;
 	} else if (!(slot->word & VMLAB_SLOT_PINNED)) {
 		slot->word |= VMLAB_SLOT_PINNED;
-		slot->leaf->pinner = obj->id;
+		WRITE_ONCE(slot->leaf->pinner, obj->id);
 		atomic_long_inc(&obj->nr_pinned);
 	}
 	vmlab_slot_map_end(slot);

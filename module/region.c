@@ -84,7 +84,7 @@ static void vmlab_private_put(struct vmlab_object *obj, unsigned int nr)
 	bool last;
 
 	down_write(sem);
-	obj->nr_regions -= nr;
+	WRITE_ONCE(obj->nr_regions, obj->nr_regions - nr);
 	last = !obj->nr_regions;
 	if (last)
 		list_del_init(&obj->siblings);
@@ -335,7 +335,7 @@ void vmlab_region_close(struct vm_area_struct *vma)
 	private = vmlab_region_is_private(region);
 	/* With its last VMA all of it goes. */
 	if (private ? kref_read(&region->ref) > 1 || READ_ONCE(obj->nr_regions) > 1 :
-		      xa_marked(&obj->leaves, VMLAB_TAG_ZERO)) {
+		      vmlab_has_zero_marks(obj)) {
 		while ((nr = vmlab_rmap_next_uncovered(obj, &first, last, vma))) {
 			if (private)
 				vmlab_range_unmapped(obj, first, nr, vma);

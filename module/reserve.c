@@ -100,6 +100,8 @@ static bool vmlab_is_reserved(struct vmlab_object *obj, u64 index)
 	struct vmlab_leaf *leaf;
 	bool reserved = false;
 
+	/* Who moves frames, also that of the leaf's words, takes no other lock. */
+	percpu_down_read(&obj->vm->activity);
 	rcu_read_lock();
 	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
 	if (leaf) {
@@ -108,6 +110,7 @@ static bool vmlab_is_reserved(struct vmlab_object *obj, u64 index)
 		spin_unlock(&leaf->lock);
 	}
 	rcu_read_unlock();
+	percpu_up_read(&obj->vm->activity);
 	return reserved;
 }
 

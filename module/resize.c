@@ -84,15 +84,18 @@ unsigned int vmlab_chunk_evacuate(struct vmlab *vm, struct vmlab_chunk *chunk,
 {
 	struct vmlab_frame *from, *to;
 	unsigned int i, moved = 0;
+	u8 state;
 
 	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++) {
 		from = &chunk->frames[i];
-		if (from->state != VMLAB_FRAME_RESIDENT && from->state != VMLAB_FRAME_LEAF)
+		/* A CPU that dies may give free frames back: see vmlab_cpu_dead(). */
+		state = READ_ONCE(from->state);
+		if (state != VMLAB_FRAME_RESIDENT && state != VMLAB_FRAME_LEAF)
 			continue;
 		to = vmlab_frame_alloc(vm, place, 0);
 		if (!to)
 			break;
-		if (from->state == VMLAB_FRAME_LEAF)
+		if (state == VMLAB_FRAME_LEAF)
 			vmlab_leaf_move(from, to);
 		else
 			vmlab_resident_move(vm, from, to);
@@ -112,7 +115,7 @@ static bool vmlab_chunk_try_remove(struct vmlab_pool *pool, struct vmlab_chunk *
 
 	vmlab_pool_drain(pool);
 	percpu_down_write(&vm->activity);
-	if (!chunk->reserved)
+	if (!READ_ONCE(chunk->reserved))
 		vmlab_chunk_evacuate(vm, chunk, vmlab_place_near(pool->nid));
 	/* A CPU that died may just be giving back the last frames, see vmlab_cpu_dead(). */
 	spin_lock(&pool->lock);

@@ -28,8 +28,9 @@ static bool vmlab_sibling_trylock(struct vmlab_leaf *leaf, unsigned int index,
 	bool locked = false;
 
 	spin_lock(&leaf->lock);
-	word = leaf->words[index];
-	if (!leaf->dead && !leaf->frozen && vmlab_word_is_frame(word) &&
+	/* The words of a dead leaf may be another one's by now. */
+	word = leaf->dead ? 0 : leaf->words[index];
+	if (!leaf->frozen && vmlab_word_is_frame(word) &&
 	    vmlab_word_frame(word) == frame &&
 	    !(word & (VMLAB_SLOT_LOCKED | VMLAB_SLOT_PINNED))) {
 		leaf->words[index] |= VMLAB_SLOT_LOCKED | VMLAB_SLOT_EVICT;
@@ -115,7 +116,7 @@ static void vmlab_sibling_name(struct vmlab *vm, struct vmlab_slot *slot,
 	u64 entry = vmlab_word_entry(slot->word);
 
 	/* Hits of read-ahead are counted for one owner: see frame.h. */
-	if (frame->flags & VMLAB_FRAME_READAHEAD)
+	if (READ_ONCE(frame->flags) & VMLAB_FRAME_READAHEAD)
 		frame->flags &= ~VMLAB_FRAME_READAHEAD;
 	atomic_inc(&frame->refs);
 	slot->word = vmlab_frame_word(frame);
@@ -137,7 +138,7 @@ static bool vmlab_siblings_join(struct vmlab *vm, struct vmlab_slot *slot,
 			continue;
 		joined = vmlab_word_is_frame(other.word) &&
 			 vmlab_word_frame(other.word) == frame &&
-			 frame->swap == vmlab_word_entry(slot->word);
+			 READ_ONCE(frame->swap) == vmlab_word_entry(slot->word);
 		if (joined)
 			vmlab_sibling_name(vm, slot, frame);
 		vmlab_slot_unlock(&other);
@@ -164,7 +165,7 @@ int vmlab_siblings_claim(struct vmlab_slot *slot)
 	struct vmlab_frame *frame;
 
 	/* References come only with copies of this leaf: the slot's own stays the only one. */
-	if (READ_ONCE(copy->refs) == 1)
+	if (data_race(READ_ONCE(copy->refs)) == 1)
 		return 0;
 	frame = cmpxchg(&copy->frame, NULL, VMLAB_SWAP_READING);
 	if (!frame)
@@ -198,9 +199,14 @@ void vmlab_siblings_bring(struct vmlab_slot *slot, u64 entry, struct vmlab_frame
 	struct vmlab_swap_slot *copy = vmlab_swap_slot(vm, entry);
 	struct vmlab_leaf *leaf;
 	struct vmlab_slot other;
+	bool shared;
 
+	/* First: who has a slot of it next may take its copy away, and says so there. */
+	WRITE_ONCE(copy->frame, frame);
+	/* Others only let theirs go. */
+	shared = data_race(READ_ONCE(copy->refs)) > 1;
 	rcu_read_lock();
-	for (leaf = READ_ONCE(copy->refs) > 1 ? vmlab_siblings_first(slot) : NULL; leaf;
+	for (leaf = shared ? vmlab_siblings_first(slot) : NULL; leaf;
 	     leaf = rcu_dereference(leaf->next)) {
 		if (leaf == slot->leaf || !vmlab_slot_trylock_in(leaf, slot->index, &other))
 			continue;
@@ -209,5 +215,4 @@ void vmlab_siblings_bring(struct vmlab_slot *slot, u64 entry, struct vmlab_frame
 		vmlab_slot_unlock(&other);
 	}
 	rcu_read_unlock();
-	WRITE_ONCE(copy->frame, frame);
 }

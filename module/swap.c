@@ -419,7 +419,7 @@ static int vmlab_swap_add(struct vmlab *vm, const char *path, int priority)
 	rcu_assign_pointer(vm->swap_devs[index], dev);
 	vmlab_swap_order_publish(vm, order);
 	pr_info("swap: %s: on, %llu KiB, priority %d\n", path,
-		dev->map.nr_free << (PAGE_SHIFT - 10), dev->priority);
+		READ_ONCE(dev->map.nr_free) << (PAGE_SHIFT - 10), dev->priority);
 	return 0;
 
 free:
@@ -495,7 +495,8 @@ static bool vmlab_swap_fits(struct vmlab *vm, struct vmlab_swap_dev *dev)
 		if (other && other != dev)
 			room += READ_ONCE(other->map.nr_free);
 	}
-	need = vmlab_swap_map_used(&dev->map);
+	/* A guess: pages come and go. */
+	need = data_race(vmlab_swap_map_used(&dev->map));
 	if (need <= room)
 		return true;
 

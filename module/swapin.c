@@ -89,7 +89,7 @@ void vmlab_swapin_touch(struct vmlab_slot *slot)
 	struct vmlab_frame *frame = vmlab_word_frame(slot->word);
 	struct vmlab_leaf *leaf = slot->leaf;
 
-	if (likely(!(frame->flags & VMLAB_FRAME_READAHEAD)))
+	if (likely(!(READ_ONCE(frame->flags) & VMLAB_FRAME_READAHEAD)))
 		return;
 	frame->flags &= ~VMLAB_FRAME_READAHEAD;
 	vmlab_count(leaf->lineage->vm, swap_readahead_hit, 1);

@@ -13,7 +13,7 @@
 static __always_inline void vmlab_unshare_frame(struct vmlab_frame *frame)
 {
 	/* Hits of read-ahead are counted for one owner: see frame.h. */
-	if (unlikely(frame->flags & VMLAB_FRAME_READAHEAD))
+	if (unlikely(READ_ONCE(frame->flags) & VMLAB_FRAME_READAHEAD))
 		frame->flags &= ~VMLAB_FRAME_READAHEAD;
 	atomic_inc(&frame->refs);
 }
@@ -121,7 +121,7 @@ static bool vmlab_unshare_publish(struct vmlab_object *obj, struct vmlab_leaf *f
 	spin_lock(&from->lock);
 	if (from->owners > 1 && vmlab_leaf_is_of(obj, from) &&
 	    !vmlab_unshare_must_not(obj, flags)) {
-		from->owners--;
+		WRITE_ONCE(from->owners, from->owners - 1);
 		if (pins)
 			vmlab_unshare_drop_pins(from);
 		vmlab_leaf_list(to);

@@ -936,7 +936,7 @@ static bool vmlab_break_swap(struct vmlab_check *c)
 	if (b->slot)
 		b->slot->refs++;
 	else if (b->map)
-		b->map->nr_free++;
+		WRITE_ONCE(b->map->nr_free, b->map->nr_free + 1);
 	return b->map;
 }
 
@@ -978,7 +978,7 @@ static void vmlab_break_apply(struct vmlab_check *c)
 		b->pool = c->nr_chunks ? c->chunks[0].pool : NULL;
 		done = b->pool;
 		if (done)
-			b->pool->nr_free++;
+			WRITE_ONCE(b->pool->nr_free, b->pool->nr_free + 1);
 		break;
 	case VMLAB_LAW_REFS:
 		b->frame = vmlab_find_resident(c, 0);
@@ -1008,7 +1008,7 @@ static void vmlab_break_apply(struct vmlab_check *c)
 		b->pool = c->nr_chunks ? c->chunks[0].pool : NULL;
 		done = b->pool;
 		if (done)
-			b->pool->nr_whole++;
+			WRITE_ONCE(b->pool->nr_whole, b->pool->nr_whole + 1);
 		break;
 	case VMLAB_LAW_COUNTS:
 		done = vmlab_break_counts(c);
@@ -1025,7 +1025,7 @@ static void vmlab_break_undo(struct vmlab_check *c)
 
 	switch (b->law) {
 	case VMLAB_LAW_FRAMES:
-		b->pool->nr_free--;
+		WRITE_ONCE(b->pool->nr_free, b->pool->nr_free - 1);
 		break;
 	case VMLAB_LAW_REFS:
 		atomic_inc(&b->frame->refs);
@@ -1034,7 +1034,7 @@ static void vmlab_break_undo(struct vmlab_check *c)
 		if (b->slot)
 			b->slot->refs--;
 		else
-			b->map->nr_free--;
+			WRITE_ONCE(b->map->nr_free, b->map->nr_free - 1);
 		break;
 	case VMLAB_LAW_PTES:
 		b->frame->pfn ^= 1;
@@ -1043,7 +1043,7 @@ static void vmlab_break_undo(struct vmlab_check *c)
 		b->frame->flags |= VMLAB_FRAME_DIRTY;
 		break;
 	case VMLAB_LAW_HUGE:
-		b->pool->nr_whole--;
+		WRITE_ONCE(b->pool->nr_whole, b->pool->nr_whole - 1);
 		break;
 	case VMLAB_LAW_COUNTS:
 		if (b->leaf)

@@ -752,6 +752,14 @@ void vmlab_leaf_thaw(struct vmlab_leaf *leaf);
 void vmlab_events_add(struct vmlab_events *to, const struct vmlab_events *from);
 void vmlab_leaf_store(struct vmlab_object *obj, struct vmlab_leaf *leaf);
 int vmlab_leaf_mark_zero(struct vmlab_object *obj, u64 pgoff);
+
+/* Was a hole of some 2 MiB without a leaf ever loaded from? */
+static inline bool vmlab_has_zero_marks(const struct vmlab_object *obj)
+{
+	/* A mark that is set just now might as well be set a moment later. */
+	return data_race(xa_marked(&obj->leaves, VMLAB_TAG_ZERO));
+}
+
 bool vmlab_leaf_is_zero_marked(struct vmlab_object *obj, u64 pgoff);
 unsigned long vmlab_marks_fade(struct vmlab_object *obj, u64 *index, u64 last,
 			       unsigned int *nr);
@@ -1192,6 +1200,13 @@ u64 vmlab_mpol_get(struct vmlab_object *obj, u64 pgoff, u64 *end);
 int vmlab_mpol_copy(struct vmlab_object *to, struct vmlab_object *from, u64 first, u64 nr);
 int vmlab_vma_set_policy(struct vm_area_struct *vma, struct mempolicy *pol);
 
+/* Has any page of the object a policy of its own? */
+static inline bool vmlab_mpol_any(const struct vmlab_object *obj)
+{
+	/* Compared, never followed: a policy that comes just now goes for the next page. */
+	return unlikely(!data_race(mtree_empty(&obj->mpols)));
+}
+
 /**
  * vmlab_mpol() - the memory policy for a page
  * @obj: its object
@@ -1201,7 +1216,7 @@ int vmlab_vma_set_policy(struct vm_area_struct *vma, struct mempolicy *pol);
  */
 static inline u64 vmlab_mpol(struct vmlab_object *obj, u64 pgoff)
 {
-	if (likely(mtree_empty(&obj->mpols) && !vmlab_task_policy()))
+	if (likely(!vmlab_mpol_any(obj) && !vmlab_task_policy()))
 		return 0;
 	return vmlab_mpol_find(obj, pgoff);
 }

@@ -239,8 +239,10 @@ static void vmlab_walk_entry(struct vmlab *vm, struct vmlab_ioc_walk *walk, u64 
 static void vmlab_walk_frame(struct vmlab *vm, struct vmlab_ioc_walk *walk,
 			     struct vmlab_frame *frame)
 {
-	u8 flags = READ_ONCE(frame->flags);
-	u64 copy = READ_ONCE(frame->swap);
+	/* Not the slot's lock, which whoever changes them has: what is told was so a moment ago. */
+	u8 flags = data_race(READ_ONCE(frame->flags));
+	/* So was this. */
+	u64 copy = data_race(READ_ONCE(frame->swap));
 
 	walk->slot |= VMLAB_WALK_SLOT_FRAME;
 	walk->refs = atomic_read(&frame->refs);
