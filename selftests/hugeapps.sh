@@ -51,7 +51,7 @@ set_all() {
 
 compact() {
 	while echo all >$tree/compact; do
-		sleep "$(awk -v n=$slowness 'BEGIN { print n / 20 }')"
+		sleep "$(awk -v n="$slowness" 'BEGIN { print n / 20 }')"
 	done
 }
 
