@@ -13,9 +13,6 @@
 /* Chunks that are looked at for one: a lock is held meanwhile. */
 #define VMLAB_COMPACT_LOOKS	4096
 
-/* Chunks that are not empty in the end: one of their free frames is on its way somewhere. */
-#define VMLAB_COMPACT_MISSES	4
-
 /*
  * The chunk with the least in it, if the others have room for that.  pool->lock held.  Chunks
  * that no huge page can use are left alone, and so is one that is whole.
@@ -83,21 +80,20 @@ static bool vmlab_compact_one(struct vmlab_pool *pool, struct vmlab_chunk *chunk
  */
 unsigned int vmlab_compact(struct vmlab_pool *pool, unsigned int wanted, unsigned int least)
 {
-	unsigned int made = 0, misses = 0;
 	struct vmlab_chunk *chunk;
+	unsigned int made = 0;
 
 	if (mutex_lock_killable(&pool->vm->resize_mutex))
 		return 0;
 	/* The free frames of a chunk at work come back: nobody need die for want of them. */
 	WRITE_ONCE(pool->vm->shrinking, true);
-	while (made < wanted && misses < VMLAB_COMPACT_MISSES && !fatal_signal_pending(current)) {
+	while (made < wanted) {
 		chunk = vmlab_compact_take(pool, least);
-		if (!chunk)
+		if (!chunk || !vmlab_compact_one(pool, chunk))
 			break;
-		if (vmlab_compact_one(pool, chunk))
-			made++;
-		else
-			misses++;
+		made++;
+		if (fatal_signal_pending(current))
+			break;
 		cond_resched();
 	}
 	WRITE_ONCE(pool->vm->shrinking, false);

@@ -320,18 +320,22 @@ static vm_fault_t vmlab_fault_load_nothing(struct vmlab_fault *f)
 	return VM_FAULT_NOPAGE;
 }
 
-/* A load from a hole: the zero page, and a note in the slot that it is mapped. */
-static vm_fault_t vmlab_fault_load_hole(struct vmlab_fault *f)
+/* Maps a page where nothing is mapped; the slot is locked, or leaf->lock held. */
+static __always_inline void vmlab_fault_set_new(struct vm_fault *vmf, pte_t entry)
 {
-	struct vm_area_struct *vma = f->vmf->vma;
-	spinlock_t *ptl = vmlab_fault_ptl(f->vmf);
-	pte_t *pte = vmlab_fault_pte(f->vmf);
+	spinlock_t *ptl = vmlab_fault_ptl(vmf);
+	pte_t *pte = vmlab_fault_pte(vmf);
 
 	spin_lock(ptl);
 	if (pte_none(*pte))
-		set_pte_at(vma->vm_mm, f->addr, pte,
-			   vmlab_pte(vma, my_zero_pfn(f->addr), false));
+		set_pte_at(vmf->vma->vm_mm, vmf->address & PAGE_MASK, pte, entry);
 	spin_unlock(ptl);
+}
+
+/* A load from a hole: the zero page, and a note in the slot that it is mapped. */
+static vm_fault_t vmlab_fault_load_hole(struct vmlab_fault *f)
+{
+	vmlab_fault_set_new(f->vmf, vmlab_pte(f->vmf->vma, my_zero_pfn(f->addr), false));
 	f->slot.word |= VMLAB_SLOT_ZERO;
 	f->kind = VMLAB_FAULT_HOLE;
 	vmlab_fault_unlock(f);
@@ -503,20 +507,6 @@ static noinline vm_fault_t vmlab_fault_store_run(struct vmlab_fault *f,
 	return own ? VM_FAULT_NOPAGE : VMLAB_FAULT_AGAIN;
 }
 
-/* leaf->lock held, the table is there, and nothing else can map this page meanwhile. */
-static __always_inline void vmlab_fault_map_plain(struct vm_fault *vmf, unsigned long pfn)
-{
-	struct vm_area_struct *vma = vmf->vma;
-	spinlock_t *ptl = vmlab_fault_ptl(vmf);
-	pte_t *pte = vmlab_fault_pte(vmf);
-
-	spin_lock(ptl);
-	if (pte_none(*pte))
-		set_pte_at(vma->vm_mm, vmf->address & PAGE_MASK, pte,
-			   vmlab_pte(vma, pfn, vma->vm_flags & VM_WRITE));
-	spin_unlock(ptl);
-}
-
 /*
  * A store to a plain hole that continues no run: most of what a program that touches its
  * memory for the first time does.  All that such a page needs is done under leaf->lock,
@@ -530,6 +520,7 @@ static __always_inline int vmlab_fault_store_plain(struct vm_fault *vmf,
 						   struct vmlab_object *obj)
 {
 	unsigned int index = vmf->pgoff & (VMLAB_LEAF_SLOTS - 1);
+	struct vm_area_struct *vma = vmf->vma;
 	struct vmlab_frame *frame;
 	int node = NUMA_NO_NODE;
 	struct vmlab_leaf *leaf;
@@ -550,7 +541,7 @@ static __always_inline int vmlab_fault_store_plain(struct vm_fault *vmf,
 		goto out;
 	}
 	vmlab_fault_commit_new(obj, frame, vmf->pgoff);
-	vmlab_fault_map_plain(vmf, frame->pfn);
+	vmlab_fault_set_new(vmf, vmlab_pte(vma, frame->pfn, vma->vm_flags & VM_WRITE));
 	WRITE_ONCE(leaf->seq_run, 1);
 	WRITE_ONCE(leaf->seq_next, index + 1);
 	node = vmlab_frame_nid(frame);
