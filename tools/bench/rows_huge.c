@@ -3,8 +3,10 @@
  * Rows: huge pages, against Linux's own (THP), both by MADV_HUGEPAGE.  What a page costs is
  * told by 4 KiB, so that it can be compared with the other rows.
  */
+#define _GNU_SOURCE
 #include "bench.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -84,6 +86,16 @@ static void refill(struct round *round)
 	chunk_stock_fill(0);
 }
 
+/* A child of one that is @ahead runs when its parent sleeps, not before fork() has returned. */
+static void run_ahead(bool ahead)
+{
+	struct sched_param param = { .sched_priority = ahead };
+	int policy = ahead ? SCHED_FIFO | SCHED_RESET_ON_FORK : SCHED_OTHER;
+
+	if (sched_setscheduler(0, policy, &param))
+		die("sched_setscheduler: %m");
+}
+
 /*
  * fork() alone, and with the child's end, for which the parent waits; @arg: so many MiB are in
  * huge pages.
@@ -96,6 +108,7 @@ static void fork_measured(struct round *round, bool exits)
 
 	memory_map_huge(&memory, round->side, round->arg * PAGES_PER_MB, true);
 	memory_fill(&memory);
+	run_ahead(!exits);
 	round_begin(round);
 	pid = fork();
 	while (!pid && !exits)
@@ -106,6 +119,7 @@ static void fork_measured(struct round *round, bool exits)
 		die("fork: %m");
 	if (!exits) {
 		round_end(round, 1);
+		run_ahead(false);
 		kill(pid, SIGKILL);
 	}
 	if (waitpid(pid, &status, 0) != pid || (exits && status))
