@@ -48,7 +48,8 @@
  *   numa.c      which nodes that comes to, and their statistics
  *   migrate.c   moves pages to other nodes
  *   stats.c     per-CPU counters
- *   debugfs.c   shows and sets; debugfs_walk.c shows walks; verify.c checks the books
+ *   debugfs.c   shows and sets; debugfs_huge.c, debugfs_numa.c and debugfs_walk.c as well
+ *   verify.c    checks the books
  *   trace.h     the tracepoints
  *   compat.h    every difference between kernel versions
  *
@@ -62,10 +63,11 @@
  *
  *   mmap_lock or the VMA lock
  *     vm->swap_mutex                swapon, swapoff, verify
- *       vm->resize_mutex            resize, compaction, verify
+ *       vm->resize_mutex            resize, compaction, verify, watermarks
  *         cpu_hotplug_lock          verify; elsewhere by trylock only
  *           vm->activity            percpu-rwsem: read: changes slots, frames or
- *                                   PTEs; write: verify, resize, policy switch.
+ *                                   PTEs; write: verify, resize, compaction,
+ *                                   policy switch.
  *                                   Never held across a user copy that may fault:
  *                                   a second read of it could deadlock
  *             slot lock             a bit; one page's state, held across the PTE

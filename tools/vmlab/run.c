@@ -43,7 +43,7 @@ static const char doc[] =
 	"redirected: jemalloc, mimalloc, tcmalloc and programs that map their heaps themselves "
 	"(python3, gcc, java, node). malloc() of the C library itself cannot be; --alloc puts "
 	"another in its place. Statically linked and setuid programs run on ordinary memory.\n\n"
-	"What cannot be mapped from vmlab (a stack, code, huge pages, too many mappings) is "
+	"What cannot be mapped from vmlab (a stack, code, too many mappings) is "
 	"ordinary memory: --stats tells how much. The status is PROGRAM's own; 127: not found, "
 	"126: cannot be run.";
 
