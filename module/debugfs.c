@@ -863,8 +863,11 @@ struct dentry *vmlab_debugfs_dir(const char *name, struct dentry *parent)
 
 	if (IS_ERR(dir))
 		return NULL;
-	/* debugfs makes directories 0755, whatever is in them. */
-	d_inode(dir)->i_mode = S_IFDIR | 0700;
+	/*
+	 * debugfs makes directories 0755, whatever is in them.  Whoever opens the device makes one
+	 * here: he must be able to look up a name, but need not list them.
+	 */
+	d_inode(dir)->i_mode = S_IFDIR | 0711;
 	return dir;
 }
 
@@ -896,40 +899,31 @@ void vmlab_debugfs_add_pool(struct vmlab_pool *pool)
  */
 void vmlab_debugfs_add_object(struct vmlab_object *obj)
 {
-	struct dentry *dir;
 	char name[32];
 
 	if (!obj->vm->debugfs)
 		return;
 	snprintf(name, sizeof(name), "object%llu", obj->id);
-	dir = vmlab_debugfs_dir(name, obj->vm->debugfs);
-	if (!dir)
+	obj->debugfs = vmlab_debugfs_dir(name, obj->vm->debugfs);
+	if (!obj->debugfs)
 		return;
-	debugfs_create_file("stats", 0400, dir, obj, &vmlab_object_stats_fops);
-	debugfs_create_file("slots", 0400, dir, obj, &vmlab_slots_fops);
+	debugfs_create_file("stats", 0400, obj->debugfs, obj, &vmlab_object_stats_fops);
+	debugfs_create_file("slots", 0400, obj->debugfs, obj, &vmlab_slots_fops);
 }
 
 /**
  * vmlab_debugfs_remove_object() - undo vmlab_debugfs_add_object()
- * @obj: the object
+ * @obj: the object; never shown is fine
  *
- * Nobody reads its files any more when this returns.
+ * Nobody reads its files any more when this returns.  They are not looked up by name: who
+ * closes an object last may be somebody whom debugfs shows nothing.
  *
  * Context: process context, sleeps; vm->activity not held, as readers take it.
  */
 void vmlab_debugfs_remove_object(struct vmlab_object *obj)
 {
-	struct dentry *dir;
-	char name[32];
-
-	if (!obj->vm->debugfs)
-		return;
-	snprintf(name, sizeof(name), "object%llu", obj->id);
-	dir = debugfs_lookup(name, obj->vm->debugfs);
-	if (!dir)
-		return;
-	debugfs_remove(dir);
-	dput(dir);
+	debugfs_remove(obj->debugfs);
+	obj->debugfs = NULL;
 }
 
 /**

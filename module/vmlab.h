@@ -62,6 +62,7 @@
  * Lock order, outermost first:
  *
  *   mmap_lock or the VMA lock
+ *     vm->reserve_mutex             one RESERVE at a time
  *     vm->swap_mutex                swapon, swapoff, verify
  *       vm->resize_mutex            resize, compaction, verify, watermarks
  *         cpu_hotplug_lock          verify; elsewhere by trylock only
@@ -338,6 +339,7 @@ enum vmlab_object_kind {
  * @events:	what happened in leaves that are gone or shared; under clone_sem or
  *		xa_lock of @leaves
  * @nr_faults:	faults without a leaf
+ * @debugfs:	its directory there, or NULL
  * @rcu:	freed after a grace period
  */
 struct vmlab_object {
@@ -364,6 +366,7 @@ struct vmlab_object {
 	atomic_long_t		nr_pinned;
 	struct vmlab_events	events;
 	atomic64_t		nr_faults;
+	struct dentry		*debugfs;
 	struct rcu_head		rcu;
 };
 
@@ -407,7 +410,8 @@ struct vmlab_lineage {
  * @ref:	one per VMA: the pieces of a split share it, and the forked copies of
  *		a shared mapping
  * @object:	what is mapped; holds a reference.  NULL: a fork had no memory for it
- * @mm:		the address space that it was made for; compared, never followed
+ * @mm:		the address space that it was made for; compared, never followed.  With a
+ *		reference: another must not come to have its address
  */
 struct vmlab_region {
 	struct kref		ref;
@@ -560,6 +564,7 @@ enum vmlab_oom_policy {
  *		entry names it, so who holds an entry needs no lock
  * @swap_order:	in which order devices are filled, by RCU
  * @swap_bios:	where bios come from
+ * @reserve_mutex: one RESERVE at a time: none takes back what another was promised
  * @resize_mutex: one resize at a time
  * @cpuhp:	for CPU hotplug
  * @debugfs:	its directory
@@ -594,6 +599,7 @@ struct vmlab {
 	struct vmlab_swap_dev __rcu *swap_devs[VMLAB_SWAP_MAX_DEVS];
 	struct vmlab_swap_order __rcu *swap_order;
 	struct bio_set		*swap_bios;
+	struct mutex		reserve_mutex;
 	struct mutex		resize_mutex;
 	struct hlist_node	cpuhp;
 	struct dentry		*debugfs;
@@ -668,6 +674,7 @@ static inline bool vmlab_region_is_private(const struct vmlab_region *region)
 int vmlab_clone_leaves(struct vmlab_object *from, struct vmlab_object *to, u64 first,
 		       u64 last);
 bool vmlab_clone_has_leaves(struct vmlab_object *obj, u64 first, u64 last);
+void vmlab_clone_undo(struct vmlab_object *to, u64 first, u64 last);
 
 /* snapshot.c */
 struct vmlab_object *vmlab_snapshot(struct vmlab_object *obj, bool frozen);
@@ -1082,6 +1089,7 @@ void vmlab_reclaim_wake(struct vmlab_pool *pool);
 long vmlab_reclaim_pool(struct vmlab_pool *pool, unsigned int nr);
 long vmlab_reclaim_lineage(struct vmlab_lineage *lineage, unsigned int nr);
 void vmlab_reclaim_to_limit(struct vmlab_lineage *lineage);
+void vmlab_reclaim_for_copy(struct vmlab_lineage *lineage);
 bool vmlab_reclaim_failed(struct vmlab *vm, long freed, unsigned long *until);
 struct vmlab_frame *vmlab_frame_try(struct vmlab_lineage *lineage, struct vmlab_place place,
 				    unsigned int flags);

@@ -11,6 +11,7 @@
 #include "vmlab_test.h"
 
 #include <dirent.h>
+#include <grp.h>
 #include <sys/stat.h>
 
 #define TAG 0xdeb
@@ -63,7 +64,7 @@ TEST_F(debugfs, tree)
 	size_t i;
 
 	ASSERT_EQ(0, stat(TREE, &stat_));
-	EXPECT_EQ(0700, stat_.st_mode & 0777);
+	EXPECT_EQ(0711, stat_.st_mode & 0777);
 	for (i = 0; i < ARRAY_SIZE(files); i++) {
 		snprintf(path, sizeof(path), TREE "/%s", files[i]);
 		ASSERT_EQ(0, stat(path, &stat_)) TH_LOG("%s", path);
@@ -233,6 +234,74 @@ static int read_only_for_root(void *arg)
 TEST_F(debugfs, for_root_only)
 {
 	EXPECT_EQ(0, child_run(read_only_for_root, NULL));
+}
+
+static bool is_shown(uint64_t id)
+{
+	char name[64], text[256];
+
+	snprintf(name, sizeof(name), "object%llu/stats", (unsigned long long)id);
+	return debugfs_read(name, text, sizeof(text)) > 0;
+}
+
+struct owner {
+	int fd, tell[2];
+};
+
+/* Has one object from root and opens another, of which it tells the number; ends both. */
+static int own_as_nobody(void *arg)
+{
+	struct owner *owner = arg;
+	struct vmlab_ioc_info info;
+	char byte;
+	int fd;
+
+	CHECK(!setgroups(0, NULL));
+	CHECK(!setresgid(65534, 65534, 65534));
+	CHECK(!setresuid(65534, 65534, 65534));
+	fd = object_open();
+	CHECK(fd >= 0);
+	CHECK(!object_info(fd, &info));
+	CHECK(write(owner->tell[1], &info.id, sizeof(info.id)) == sizeof(info.id));
+	/* The parent has closed its own by then. */
+	CHECK(read(owner->fd, &byte, 1) == 1);
+	return 0;
+}
+
+/* Whoever opens an object, and whoever closes it last: it is shown as long as it is there. */
+TEST_F(debugfs, objects_of_others)
+{
+	struct vmlab_ioc_info info;
+	struct owner owner;
+	uint64_t id;
+	pid_t pid;
+	int go[2];
+
+	ASSERT_EQ(0, pipe(owner.tell));
+	ASSERT_EQ(0, pipe(go));
+	owner.fd = go[0];
+	ASSERT_EQ(0, object_info(self->fd, &info));
+	EXPECT_TRUE(is_shown(info.id));
+	ASSERT_EQ(0, chmod("/dev/vmlab", 0666));
+	pid = child_start(own_as_nobody, &owner);
+	ASSERT_EQ((ssize_t)sizeof(id), read(owner.tell[0], &id, sizeof(id)));
+	EXPECT_EQ(0, chmod("/dev/vmlab", 0600));
+	EXPECT_TRUE(is_shown(id));
+	munmap(self->map, PAGES * PAGE);
+	close(self->fd);
+	EXPECT_TRUE(is_shown(info.id));
+	ASSERT_EQ(1, write(go[1], "", 1));
+	EXPECT_EQ(0, child_wait(pid));
+	settle();
+	EXPECT_FALSE(is_shown(id));
+	EXPECT_FALSE(is_shown(info.id));
+	/* For the teardown. */
+	self->fd = object_open();
+	self->map = object_map(self->fd, 0, PAGES);
+	close(owner.tell[0]);
+	close(owner.tell[1]);
+	close(go[0]);
+	close(go[1]);
 }
 
 static void trace_set(const char *file, const char *text)
