@@ -178,3 +178,27 @@ int vmlab_clone_leaves(struct vmlab_object *from, struct vmlab_object *to, u64 f
 	trace_clone(from->id, to->id, shared, err);
 	return err;
 }
+
+/**
+ * vmlab_clone_undo() - a copy gives up what a vmlab_clone_leaves() that failed gave it
+ * @to: the copy; it had no leaves in the range before, and nothing maps them
+ * @first: first page
+ * @last: last page
+ *
+ * Context: may sleep; lineage->clone_sem held for write, vm->activity for read.
+ */
+void vmlab_clone_undo(struct vmlab_object *to, u64 first, u64 last)
+{
+	u64 index = first >> VMLAB_LEAF_SHIFT, end = last >> VMLAB_LEAF_SHIFT;
+	struct vmlab_leaf *leaf;
+
+	for (;; index++) {
+		rcu_read_lock();
+		leaf = vmlab_leaf_next(to, &index, end);
+		rcu_read_unlock();
+		if (!leaf)
+			break;
+		vmlab_leaf_detach(to, index);
+		cond_resched();
+	}
+}

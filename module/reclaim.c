@@ -273,9 +273,11 @@ static void vmlab_limit_scan_window(struct vmlab_lineage *lineage, u64 index,
 {
 	unsigned int nth = 0;
 
-	while (batch->nr < VMLAB_BATCH &&
-	       vmlab_limit_scan_leaf(lineage, index, nth, from, batch))
+	while (batch->nr < VMLAB_BATCH && !fatal_signal_pending(current) &&
+	       vmlab_limit_scan_leaf(lineage, index, nth, from, batch)) {
 		nth++;
+		cond_resched();
+	}
 }
 
 /* Moves the lineage's hand by one window; false at the end of a lap. */
@@ -515,6 +517,22 @@ void vmlab_reclaim_to_limit(struct vmlab_lineage *lineage)
 		    fatal_signal_pending(current))
 			return;
 	}
+}
+
+/**
+ * vmlab_reclaim_for_copy() - at its limit a lineage evicts pages for an object to come
+ * @lineage: the lineage
+ *
+ * Others may take what was made free.
+ *
+ * Context: sleeps for I/O; vm->activity held for read, no slot locked, clone_sem not held.
+ */
+void vmlab_reclaim_for_copy(struct vmlab_lineage *lineage)
+{
+	long limit = READ_ONCE(lineage->limit);
+
+	if (limit && atomic_long_read(&lineage->nr_frames) >= limit)
+		vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2);
 }
 
 /**

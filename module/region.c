@@ -11,6 +11,7 @@
  * which there is no memory gets a region without an object, and SIGBUS when it touches
  * the mapping.
  */
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "trace.h"
@@ -32,8 +33,16 @@ static struct vmlab_region *vmlab_region_alloc(struct vmlab_object *obj, struct 
 		return NULL;
 	kref_init(&region->ref);
 	region->object = obj;
+	/* Forked copies of a shared mapping have the region for longer than it lives. */
+	mmgrab(mm);
 	region->mm = mm;
 	return region;
+}
+
+static void vmlab_region_free(struct vmlab_region *region)
+{
+	mmdrop(region->mm);
+	kfree(region);
 }
 
 /**
@@ -166,9 +175,13 @@ static struct vmlab_region *vmlab_region_private_locked(struct vmlab_object *fil
 	}
 	if (region && !err)
 		return region;
-	if (region)
+	if (region) {
+		/* It had no leaves there: see vmlab_private_has_room(). */
+		if (clone)
+			vmlab_clone_undo(obj, first, last);
 		obj->nr_regions--;
-	kfree(region);
+		vmlab_region_free(region);
+	}
 	if (!obj->nr_regions)
 		*unused = obj;
 	return NULL;
@@ -190,6 +203,7 @@ struct vmlab_region *vmlab_region_private(struct vmlab_object *obj, u64 first, u
 	struct vmlab_region *region;
 
 	percpu_down_read(&obj->vm->activity);
+	vmlab_reclaim_for_copy(obj->lineage);
 	down_write(sem);
 	region = vmlab_region_private_locked(obj, first, first + nr - 1, &unused);
 	up_write(sem);
@@ -240,7 +254,7 @@ static struct vmlab_region *vmlab_region_fork_locked(struct vm_area_struct *vma,
 	if (!err)
 		return region;
 	obj->nr_regions--;
-	kfree(region);
+	vmlab_region_free(region);
 	if (!obj->nr_regions)
 		*unused = obj;
 	return NULL;
@@ -255,6 +269,7 @@ static struct vmlab_region *vmlab_region_fork(struct vm_area_struct *vma,
 	struct vmlab_region *region;
 
 	percpu_down_read(&parent->vm->activity);
+	vmlab_reclaim_for_copy(parent->lineage);
 	down_write(sem);
 	region = vmlab_region_fork_locked(vma, parent, &unused);
 	up_write(sem);
@@ -275,7 +290,7 @@ static void vmlab_region_release(struct kref *ref)
 		vmlab_private_put(region->object, 1);
 	else
 		vmlab_object_put(region->object);
-	kfree(region);
+	vmlab_region_free(region);
 }
 
 /**

@@ -36,6 +36,7 @@ struct vmlab_object *vmlab_snapshot(struct vmlab_object *obj, bool frozen)
 	int err;
 
 	percpu_down_read(&obj->vm->activity);
+	vmlab_reclaim_for_copy(obj->lineage);
 	copy = vmlab_object_copy(obj, VMLAB_OBJECT_SNAPSHOT);
 	percpu_up_read(&obj->vm->activity);
 	if (IS_ERR(copy))

@@ -423,6 +423,110 @@ TEST_F(fork, without_memory_only_the_child_suffers)
 	close(go[1]);
 }
 
+/* Will a fork leave out the page tables of what is mapped here? */
+static bool tables_stay_behind(const void *at)
+{
+	FILE *file = fopen("/proc/self/smaps", "r");
+	unsigned long start, end;
+	bool inside = false, found = false;
+	char line[512];
+
+	if (!file)
+		die("/proc/self/smaps: %m");
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start <= (uintptr_t)at && (uintptr_t)at < end;
+		else if (inside && !strncmp(line, "VmFlags:", 8))
+			found = strstr(line, " wf");
+	}
+	fclose(file);
+	return found;
+}
+
+struct orphan {
+	pid_t parent;
+	int tell;
+	char *shared;
+};
+
+/* Its children may get the address of the mm of its own parent, which is gone. */
+static void forks_as_an_orphan(const struct orphan *orphan)
+{
+	int i, bad = 0, status;
+
+	while (getppid() == orphan->parent)
+		usleep(1000);
+	usleep(100000);
+	for (i = 0; i < 200; i++) {
+		pid_t pid;
+
+		if (madvise(orphan->shared, LEAF_BYTES, MADV_KEEPONFORK))
+			die("MADV_KEEPONFORK: %m");
+		pid = fork();
+		if (!pid)
+			_exit(!tables_stay_behind(orphan->shared));
+		bad += waitpid(pid, &status, 0) != pid || status;
+	}
+	if (write(orphan->tell, &bad, sizeof(bad)) != sizeof(bad))
+		die("write: %m");
+}
+
+static int leaves_an_orphan(void *arg)
+{
+	struct orphan orphan = { .parent = getpid(), .tell = *(int *)arg };
+
+	orphan.shared = object_map(object_open(), 0, LEAF_PAGES);
+	pages_fill(orphan.shared, TAG, 0, 10, 1);
+	if (fork())
+		return 0;
+	forks_as_an_orphan(&orphan);
+	_exit(0);
+}
+
+/* Of what is mapped shared no page table is copied either, whoever forks and how often. */
+TEST_F_TIMEOUT(fork, tables_are_never_copied, 60)
+{
+	int tell[2], bad = -1;
+
+	ASSERT_EQ(0, pipe(tell));
+	EXPECT_EQ(0, child_run(leaves_an_orphan, &tell[1]));
+	close(tell[1]);
+	ASSERT_EQ((ssize_t)sizeof(bad), read(tell[0], &bad, sizeof(bad)));
+	EXPECT_EQ(0, bad);
+	close(tell[0]);
+}
+
+static int reads_what_is_there(void *arg)
+{
+	CHECK(!pages_wrong(map, TAG, 0, PAGES, *(uint32_t *)arg));
+	return 0;
+}
+
+/* At its limit a lineage evicts for the child's object, as it does for a page. */
+TEST_F_TIMEOUT(fork, at_its_limit, 120)
+{
+	struct vmlab_ioc_limit limit = { .size = sizeof(limit) };
+	uint64_t broken = counter("fork_broken");
+	uint32_t generation;
+	int copy;
+
+	ASSERT_EQ(0, swap_use_only(spare_disk()));
+	for (generation = 2; generation < 6; generation++) {
+		pages_fill(map, TAG, 0, PAGES, generation);
+		ASSERT_EQ(0, ioctl(fd, VMLAB_IOC_LIMIT, &limit));
+		ASSERT_GT(limit.used_pages, 100);
+		ASSERT_EQ(0, object_limit(fd, limit.used_pages));
+		EXPECT_EQ(0, child_run(reads_what_is_there, &generation));
+		ASSERT_EQ(0, ioctl(fd, VMLAB_IOC_LIMIT, &limit));
+		ASSERT_EQ(0, object_limit(fd, limit.used_pages));
+		copy = object_snapshot(fd, 0);
+		EXPECT_GE(copy, 0);
+		close(copy);
+		ASSERT_EQ(0, object_limit(fd, 0));
+	}
+	EXPECT_EQ(broken, counter("fork_broken"));
+}
+
 static int reads_all(void *arg)
 {
 	int *go = arg;
