@@ -631,7 +631,7 @@ void vmlab_range_unmapped(struct vmlab_object *obj, u64 first, u64 nr,
  * @nr: pages
  * @done: out: pages dealt with
  *
- * Context: sleeps, also for I/O under way on the pages; no locks.
+ * Context: sleeps, also for I/O under way on the pages; no locks, but mmap_lock may be held.
  * Return: 0, -EBUSY when pinned pages stayed, or -EINTR on a fatal signal.
  */
 int vmlab_range_discard(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
@@ -658,32 +658,41 @@ static void vmlab_range_breathe(struct vmlab_object *obj)
 	percpu_down_read(&obj->vm->activity);
 }
 
+/*
+ * Evicts one batch of a leaf's pages from @from on, and moves that: how many.  The batch may
+ * be one of the last in reserve: it is not kept where vm->activity is let go.
+ */
+static unsigned int vmlab_range_pageout_batch(struct vmlab_object *obj, u64 index,
+					      unsigned int *from, unsigned int to)
+{
+	struct vmlab_batch *batch = vmlab_batch_alloc(obj->vm, to - *from + 1);
+	unsigned int evicted = 0;
+	struct vmlab_slot slot;
+
+	for (; *from <= to && batch->nr < batch->max; ++*from) {
+		if (vmlab_slot_trylock(obj, (index << VMLAB_LEAF_SHIFT) + *from, &slot))
+			continue;
+		if (!vmlab_evict_add_slot(batch, obj->lineage, &slot))
+			vmlab_slot_unlock(&slot);
+	}
+	if (batch->nr)
+		evicted = vmlab_evict(obj->vm, batch);
+	vmlab_batch_free(obj->vm, batch);
+	return evicted;
+}
+
 static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned int from,
 				  unsigned int to, u64 *done)
 {
-	struct vmlab_batch *batch = vmlab_batch_alloc(obj->vm, to - from + 1);
-	struct vmlab_slot slot;
 	unsigned int evicted;
-	u64 pgoff;
 
 	while (from <= to) {
-		for (; from <= to && batch->nr < batch->max; from++) {
-			pgoff = (index << VMLAB_LEAF_SHIFT) + from;
-			if (vmlab_slot_trylock(obj, pgoff, &slot))
-				continue;
-			if (!vmlab_evict_add_slot(batch, obj->lineage, &slot))
-				vmlab_slot_unlock(&slot);
-		}
-		if (!batch->nr)
-			break;
-		evicted = vmlab_evict(obj->vm, batch);
+		evicted = vmlab_range_pageout_batch(obj, index, &from, to);
 		vmlab_count(obj->vm, pageout_pages, evicted);
 		*done += evicted;
-		batch->dirty_quota = batch->max;
-		batch->clean_quota = batch->max;
-		vmlab_range_breathe(obj);
+		if (from <= to || evicted)
+			vmlab_range_breathe(obj);
 	}
-	vmlab_batch_free(obj->vm, batch);
 	return fatal_signal_pending(current) ? -EINTR : 0;
 }
 
@@ -716,7 +725,7 @@ static unsigned int vmlab_range_ahead(u64 pgoff, u64 end)
  * @nr: pages
  * @done: out: pages that have one, from the start on
  *
- * Context: sleeps, reclaims, reads swap; no locks.
+ * Context: sleeps, reclaims, reads swap; no locks, but mmap_lock may be held for read.
  * Return: 0, -ENOMEM, -EIO, or -EINTR on a fatal signal.
  */
 int vmlab_range_populate(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
