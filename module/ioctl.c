@@ -10,6 +10,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/nospec.h>
 #include <linux/pagemap.h>
 #include <linux/uaccess.h>
 
@@ -82,7 +83,31 @@ static long vmlab_ioctl_info(struct vmlab_object *obj, void __user *arg)
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
-typedef int (*vmlab_range_fn)(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+/**
+ * struct vmlab_range_call - an ioctl on a range of pages
+ * @fn:		does it
+ * @write:	it changes what the pages hold
+ * @held:	by address it is done with mmap_lock held for read, for so many pages at a time,
+ *		a power of two: what it changes must not belong to another mapping by now, nor
+ *		be half of what a fork copies.  0: it is not held
+ */
+struct vmlab_range_call {
+	int	(*fn)(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+	bool	write;
+	u64	held;
+};
+
+static const struct vmlab_range_call vmlab_range_calls[] = {
+	[_IOC_NR(VMLAB_IOC_DISCARD)] = { vmlab_range_discard, true, VMLAB_OBJECT_PAGES },
+	[_IOC_NR(VMLAB_IOC_PAGEOUT)] = { vmlab_range_pageout },
+	[_IOC_NR(VMLAB_IOC_POPULATE)] = { vmlab_range_populate, false, VMLAB_LEAF_SLOTS },
+	[_IOC_NR(VMLAB_IOC_PIN)] = { vmlab_range_pin, false, VMLAB_LEAF_SLOTS },
+	[_IOC_NR(VMLAB_IOC_UNPIN)] = { vmlab_range_unpin, false, VMLAB_OBJECT_PAGES },
+	/* These two take mmap_lock themselves: of all who map the pages. */
+	[_IOC_NR(VMLAB_IOC_COLLAPSE)] = { vmlab_range_collapse },
+	[_IOC_NR(VMLAB_IOC_RESERVE)] = { vmlab_range_reserve, true },
+	[_IOC_NR(VMLAB_IOC_SPLIT)] = { vmlab_range_split },
+};
 
 /**
  * struct vmlab_piece - a part of a range of addresses, that one VMA maps
@@ -106,51 +131,93 @@ static void vmlab_piece_put(struct vmlab_piece *piece)
 	fput(piece->file);
 }
 
-/* What is mapped at the begin of a range of the caller's addresses. */
-static int vmlab_find_piece(unsigned long addr, u64 nr, struct vmlab_piece *piece)
+/* What is mapped at the begin of a range of the caller's addresses.  mmap_lock held. */
+static int vmlab_look_piece(unsigned long addr, u64 nr, struct vmlab_piece *piece)
 {
-	struct mm_struct *mm = current->mm;
-	struct vmlab_region *region;
-	struct vm_area_struct *vma;
-	int err = -ENOMEM;
+	struct vm_area_struct *vma = vma_lookup(current->mm, addr);
 
-	if (mmap_read_lock_killable(mm))
-		return -EINTR;
-	vma = find_vma(mm, addr);
-	if (!vma || addr < vma->vm_start || vma->vm_ops != &vmlab_vm_ops)
-		goto unlock;
-	region = vma->vm_private_data;
-	if (!region->object)
-		goto unlock;
-	kref_get(&region->ref);
-	piece->region = region;
-	piece->file = get_file(vma->vm_file);
+	if (!vma || vma->vm_ops != &vmlab_vm_ops)
+		return -ENOMEM;
+	piece->region = vma->vm_private_data;
+	if (!piece->region->object)
+		return -ENOMEM;
+	piece->file = vma->vm_file;
 	piece->first = linear_page_index(vma, addr);
 	piece->nr = min_t(u64, nr, (vma->vm_end - addr) >> PAGE_SHIFT);
 	piece->writable = vma->vm_flags & VM_MAYWRITE;
-	err = 0;
-unlock:
+	return 0;
+}
+
+/* Likewise, with references; the mapping may go meanwhile. */
+static int vmlab_find_piece(unsigned long addr, u64 nr, struct vmlab_piece *piece)
+{
+	struct mm_struct *mm = current->mm;
+	int err;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	err = vmlab_look_piece(addr, nr, piece);
+	if (!err) {
+		kref_get(&piece->region->ref);
+		get_file(piece->file);
+	}
 	mmap_read_unlock(mm);
 	return err;
 }
 
-/* Calls @fn for each mapping in a range of the caller's addresses. */
-static int vmlab_range_by_address(u64 addr, u64 nr, bool write, vmlab_range_fn fn,
+static int vmlab_piece_do(const struct vmlab_piece *piece, const struct vmlab_range_call *call,
+			  u64 *done)
+{
+	u64 part = 0;
+	int err;
+
+	if (call->write && !piece->writable)
+		return -EACCES;
+	err = call->fn(piece->region->object, piece->first, piece->nr, &part);
+	*done += part;
+	return err;
+}
+
+/* One mapping, or as much of it as @call does at a time. */
+static int vmlab_piece_do_held(u64 addr, u64 nr, const struct vmlab_range_call *call,
+			       struct vmlab_piece *piece, u64 *done)
+{
+	struct mm_struct *mm = current->mm;
+	int err;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	err = vmlab_look_piece(addr, nr, piece);
+	if (!err) {
+		piece->nr = min(piece->nr, call->held - (piece->first & (call->held - 1)));
+		err = vmlab_piece_do(piece, call, done);
+	}
+	mmap_read_unlock(mm);
+	return err;
+}
+
+static int vmlab_piece_do_free(u64 addr, u64 nr, const struct vmlab_range_call *call,
+			       struct vmlab_piece *piece, u64 *done)
+{
+	int err = vmlab_find_piece(addr, nr, piece);
+
+	if (err)
+		return err;
+	err = vmlab_piece_do(piece, call, done);
+	vmlab_piece_put(piece);
+	return err;
+}
+
+/* Does @call for each mapping in a range of the caller's addresses. */
+static int vmlab_range_by_address(u64 addr, u64 nr, const struct vmlab_range_call *call,
 				  u64 *done)
 {
 	struct vmlab_piece piece;
-	u64 part;
 	int err;
 
 	while (nr) {
-		err = vmlab_find_piece(addr, nr, &piece);
-		if (err)
-			return err;
-		part = 0;
-		err = write && !piece.writable ? -EACCES :
-		      fn(piece.region->object, piece.first, piece.nr, &part);
-		vmlab_piece_put(&piece);
-		*done += part;
+		err = call->held ? vmlab_piece_do_held(addr, nr, call, &piece, done) :
+				   vmlab_piece_do_free(addr, nr, call, &piece, done);
 		if (err)
 			return err;
 		addr += piece.nr << PAGE_SHIFT;
@@ -170,8 +237,8 @@ static int vmlab_check_addresses(u64 addr, u64 length, u64 *nr)
 	return 0;
 }
 
-static long vmlab_ioctl_range(struct file *file, void __user *arg, bool write,
-			      vmlab_range_fn fn)
+static long vmlab_ioctl_range(struct file *file, void __user *arg,
+			      const struct vmlab_range_call *call)
 {
 	struct vmlab_ioc_range range;
 	u64 first, nr, done = 0;
@@ -184,13 +251,13 @@ static long vmlab_ioctl_range(struct file *file, void __user *arg, bool write,
 	if (range.flags & VMLAB_RANGE_ADDRESS) {
 		err = vmlab_check_addresses(range.offset, range.length, &nr);
 		if (!err)
-			err = vmlab_range_by_address(range.offset, nr, write, fn, &done);
+			err = vmlab_range_by_address(range.offset, nr, call, &done);
 	} else {
-		if (write && !(file->f_mode & FMODE_WRITE))
+		if (call->write && !(file->f_mode & FMODE_WRITE))
 			return -EBADF;
 		err = vmlab_check_range(range.offset, range.length, &first, &nr);
 		if (!err && nr)
-			err = fn(file->private_data, first, nr, &done);
+			err = call->fn(file->private_data, first, nr, &done);
 	}
 	range.done = done << PAGE_SHIFT;
 	if (copy_to_user(arg, &range, sizeof(range)))
@@ -444,28 +511,20 @@ long vmlab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct vmlab_object *obj = file->private_data;
 	void __user *user = (void __user *)arg;
+	unsigned int nr = _IOC_NR(cmd);
 
 	if (_IOC_TYPE(cmd) != VMLAB_IOC_MAGIC)
 		return -ENOTTY;
-	switch (_IOC_NR(cmd)) {
+	if (nr < ARRAY_SIZE(vmlab_range_calls)) {
+		const struct vmlab_range_call *call =
+			&vmlab_range_calls[array_index_nospec(nr, ARRAY_SIZE(vmlab_range_calls))];
+
+		if (call->fn)
+			return vmlab_ioctl_range(file, user, call);
+	}
+	switch (nr) {
 	case _IOC_NR(VMLAB_IOC_INFO):
 		return vmlab_ioctl_info(obj, user);
-	case _IOC_NR(VMLAB_IOC_DISCARD):
-		return vmlab_ioctl_range(file, user, true, vmlab_range_discard);
-	case _IOC_NR(VMLAB_IOC_PAGEOUT):
-		return vmlab_ioctl_range(file, user, false, vmlab_range_pageout);
-	case _IOC_NR(VMLAB_IOC_POPULATE):
-		return vmlab_ioctl_range(file, user, false, vmlab_range_populate);
-	case _IOC_NR(VMLAB_IOC_PIN):
-		return vmlab_ioctl_range(file, user, false, vmlab_range_pin);
-	case _IOC_NR(VMLAB_IOC_UNPIN):
-		return vmlab_ioctl_range(file, user, false, vmlab_range_unpin);
-	case _IOC_NR(VMLAB_IOC_COLLAPSE):
-		return vmlab_ioctl_range(file, user, false, vmlab_range_collapse);
-	case _IOC_NR(VMLAB_IOC_SPLIT):
-		return vmlab_ioctl_range(file, user, false, vmlab_range_split);
-	case _IOC_NR(VMLAB_IOC_RESERVE):
-		return vmlab_ioctl_range(file, user, true, vmlab_range_reserve);
 	case _IOC_NR(VMLAB_IOC_LIMIT):
 		return vmlab_ioctl_limit(obj, user);
 	case _IOC_NR(VMLAB_IOC_RESIDENCY):
