@@ -208,6 +208,7 @@ static void vmlab_init_fields(struct vmlab *vm)
 	xa_init(&vm->lineages);
 	xa_init(&vm->objects);
 	mutex_init(&vm->swap_mutex);
+	mutex_init(&vm->reserve_mutex);
 	mutex_init(&vm->resize_mutex);
 	for (i = 0; i < VMLAB_SLOT_WAITS; i++)
 		init_waitqueue_head(&vm->slot_wait[i]);

@@ -244,6 +244,26 @@ static void vmlab_reserve_undo(struct vmlab_object *obj, u64 index, const unsign
 	}
 }
 
+/* All of them, or none but those that were reserved before.  vm->reserve_mutex held. */
+static int vmlab_reserve_all(struct vmlab_object *obj, u64 index, unsigned long *made,
+			     unsigned long nr)
+{
+	unsigned long i;
+	int err = 0;
+
+	for (i = 0; i < nr && err >= 0; i++) {
+		err = vmlab_reserve_one(obj, index + i);
+		if (err > 0)
+			__set_bit(i, made);
+		if (err >= 0 && fatal_signal_pending(current))
+			err = -EINTR;
+		cond_resched();
+	}
+	if (err < 0)
+		vmlab_reserve_undo(obj, index, made, nr);
+	return min(err, 0);
+}
+
 /**
  * vmlab_range_reserve() - give a range huge pages that stay
  * @obj: the object
@@ -259,7 +279,7 @@ int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 {
 	u64 index = first >> VMLAB_LEAF_SHIFT, chunks = nr >> VMLAB_LEAF_SHIFT, i;
 	unsigned long *made;
-	int err = 0;
+	int err = -EINTR;
 
 	*done = 0;
 	if (!vmlab_range_is_of_chunks(first, nr))
@@ -270,21 +290,15 @@ int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 	       bitmap_zalloc(max_t(u64, chunks, 1), GFP_KERNEL);
 	if (!made)
 		return -ENOMEM;
-	for (i = 0; i < chunks && err >= 0; i++) {
-		err = vmlab_reserve_one(obj, index + i);
-		if (err > 0)
-			__set_bit(i, made);
-		if (err >= 0 && fatal_signal_pending(current))
-			err = -EINTR;
-		cond_resched();
+	if (!mutex_lock_killable(&obj->vm->reserve_mutex)) {
+		err = vmlab_reserve_all(obj, index, made, chunks);
+		mutex_unlock(&obj->vm->reserve_mutex);
 	}
-	if (err < 0)
-		vmlab_reserve_undo(obj, index, made, chunks);
-	else
+	if (!err)
 		*done = nr;
 	/* Where 4 KiB were mapped once, a table is in the way. */
-	for (i = 0; i < chunks && err >= 0; i++)
+	for (i = 0; i < chunks && !err; i++)
 		vmlab_retire_tables(obj, index + i);
 	bitmap_free(made);
-	return min(err, 0);
+	return err;
 }

@@ -763,6 +763,56 @@ static unsigned int lost_stores(const struct storer *storer)
 	return lost;
 }
 
+#define RIVALS 3
+
+/* Memory of all rivals. */
+struct contest {
+	uint64_t most;
+	atomic_uint tried;
+};
+
+/* BY_SIGNAL() and 1 are no answers of it. */
+static int reserve_most(void *arg)
+{
+	struct contest *contest = arg;
+	int fd = object_open(), error = reserve(fd, 0, contest->most);
+
+	CHECK(!error || error == -ENOMEM);
+	contest->tried++;
+	while (contest->tried < RIVALS)
+		usleep(1000);
+	return error ? 0 : 2;
+}
+
+/* Each wants more than half of all chunks, at once: one gets them, none spoils another's. */
+TEST_F_TIMEOUT(huge, reserve_one_after_the_other, 60)
+{
+	struct contest *contest = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned int round, i, got;
+	pid_t pid[RIVALS];
+
+	ASSERT_NE(MAP_FAILED, contest);
+	contest->most = pool_sum("total") * 5 / 8 / LEAF_PAGES * LEAF_PAGES;
+	for (round = 0; round < 5; round++) {
+		uint64_t whole = pool_sum("huge_free");
+
+		contest->tried = 0;
+		for (i = 0; i < RIVALS; i++)
+			pid[i] = child_start(reserve_most, contest);
+		for (i = 0, got = 0; i < RIVALS; i++) {
+			int status = child_wait(pid[i]);
+
+			EXPECT_TRUE(status == 0 || status == 2);
+			got += status == 2;
+		}
+		EXPECT_EQ(1, got)
+			TH_LOG("round %u: %lu of %lu wanted were whole", round,
+			       (unsigned long)whole, (unsigned long)contest->most);
+	}
+	munmap(contest, PAGE);
+}
+
 TEST_F_TIMEOUT(huge, what_is_stored_while_reserve_fails, 120)
 {
 	double until = now() + seconds(4) * slowness();
