@@ -184,7 +184,7 @@ static void vmlab_pool_set_batch(struct vmlab_pool *pool)
  * @nr: chunks wanted
  *
  * Context: process context; vm->resize_mutex held, or the pool is not yet in use.
- * Return: chunks added; fewer than @nr when memory is short.
+ * Return: chunks added; fewer than @nr when memory is short, or on a fatal signal.
  */
 unsigned int vmlab_pool_add_chunks(struct vmlab_pool *pool, unsigned int nr)
 {
@@ -193,10 +193,12 @@ unsigned int vmlab_pool_add_chunks(struct vmlab_pool *pool, unsigned int nr)
 
 	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk))
 		return 0;
+	/* Not even the table of what the machine cannot have. */
+	nr = min_t(unsigned long, nr, si_mem_available() / VMLAB_CHUNK_FRAMES);
 	chunks = kvmalloc_array(pool->nr_chunks + nr, sizeof(*chunks), GFP_KERNEL);
 	if (!chunks)
 		return 0;
-	while (added < nr) {
+	while (added < nr && !fatal_signal_pending(current)) {
 		struct vmlab_chunk *chunk = vmlab_chunk_alloc(pool);
 
 		if (!chunk)
