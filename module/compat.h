@@ -38,6 +38,16 @@ static inline void vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
 #endif
 
 /*
+ * 2026-11-29: before 6.12 move_normal_pmd() and move_ptes() (mm/mremap.c) take what a PMD
+ * names for a table because it was not empty, nor huge, when move_page_tables() looked
+ * at it without a lock; 6.12 looks again under the PMD's lock.
+ */
+static inline bool vmlab_mremap_looks_again(void)
+{
+	return LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0);
+}
+
+/*
  * 2026-11-22: 6.4 lets faults run under the lock of the VMA alone; before, it
  * is always mmap_lock.
  */

@@ -323,6 +323,13 @@ void vmlab_region_open(struct vm_area_struct *vma)
 		vm_flags_set(vma, VM_WIPEONFORK);
 	if (!region->object)
 		return;
+	/*
+	 * It may be mremap() that moves what is mapped here.  Who evicts must not make a huge PMD
+	 * an empty one meanwhile, where the core would move that as a table.
+	 */
+	if (!vmlab_mremap_looks_again() && vma->vm_mm == current->mm)
+		vmlab_rmap_unmap_huge(region->object, vma->vm_mm, vma->vm_pgoff,
+				      vma->vm_pgoff + vma_pages(vma) - 1);
 	if (vma->vm_mm != region->mm && vmlab_region_is_private(region))
 		WRITE_ONCE(vma->vm_private_data, vmlab_region_fork(vma, region->object));
 	else

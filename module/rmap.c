@@ -812,6 +812,53 @@ bool vmlab_rmap_find_huge(struct vmlab_object *obj, u64 index,
 	return found;
 }
 
+/* mmap_lock held for write. */
+static void vmlab_vma_unmap_huge(struct vmlab_tlb *tlb, struct vm_area_struct *vma, u64 first,
+				 u64 last)
+{
+	unsigned long addr, end;
+	pmd_t *pmd;
+
+	first = max_t(u64, first, vmlab_vma_first(vma));
+	last = min_t(u64, last, vmlab_vma_last(vma));
+	addr = vma->vm_start + ((first - vma->vm_pgoff) << PAGE_SHIFT);
+	end = vma->vm_start + ((last + 1 - vma->vm_pgoff) << PAGE_SHIFT);
+	for (; addr < end; addr = pmd_addr_end(addr, end)) {
+		pmd = vmlab_walk_pmd(vma->vm_mm, addr);
+		if (pmd && vmlab_pmd_is_huge(READ_ONCE(*pmd))) {
+			vmlab_tlb_zap(vma, addr);
+			vmlab_tlb_flush_vma(tlb, vma, VMLAB_LEAF_SLOTS);
+		}
+		cond_resched();
+	}
+}
+
+/**
+ * vmlab_rmap_unmap_huge() - unmap what an address space maps by PMDs of 2 MiB
+ * @obj: the object
+ * @mm: the address space
+ * @first: first page
+ * @last: last page
+ *
+ * Context: mmap_lock of @mm held for write, so nothing is mapped anew; takes i_mmap_rwsem for
+ * read.
+ */
+void vmlab_rmap_unmap_huge(struct vmlab_object *obj, struct mm_struct *mm, u64 first, u64 last)
+{
+	struct vmlab_tlb tlb = { .vm = obj->vm, .lineage = obj->lineage };
+	struct address_space *mapping = obj->lineage->inode->i_mapping;
+	struct vm_area_struct *vma;
+
+	i_mmap_lock_read(mapping);
+	for (vma = vmlab_vma_first_in(mapping, first, last); vma;
+	     vma = vmlab_vma_tree_iter_next(vma, first, last)) {
+		if (vma->vm_mm == mm && vmlab_vma_object(vma) == obj)
+			vmlab_vma_unmap_huge(&tlb, vma, first, last);
+		cond_resched();
+	}
+	i_mmap_unlock_read(mapping);
+}
+
 struct vmlab_unmapped {
 	struct mm_struct	*mm;
 	unsigned long		addr;

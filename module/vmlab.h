@@ -1025,6 +1025,7 @@ bool vmlab_rmap_covered(struct vmlab_object *obj, u64 first, u64 last,
 bool vmlab_rmap_find_huge(struct vmlab_object *obj, u64 index,
 			  bool (*fn)(struct vm_area_struct *vma, unsigned long addr, void *arg),
 			  void *arg);
+void vmlab_rmap_unmap_huge(struct vmlab_object *obj, struct mm_struct *mm, u64 first, u64 last);
 u64 vmlab_rmap_next_uncovered(struct vmlab_object *obj, u64 *first, u64 last,
 			      struct vm_area_struct *but);
 void vmlab_tlb_end(struct vmlab_tlb *tlb);
