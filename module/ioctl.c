@@ -98,15 +98,23 @@ struct vmlab_range_call {
 };
 
 static const struct vmlab_range_call vmlab_range_calls[] = {
-	[_IOC_NR(VMLAB_IOC_DISCARD)] = { vmlab_range_discard, true, VMLAB_OBJECT_PAGES },
-	[_IOC_NR(VMLAB_IOC_PAGEOUT)] = { vmlab_range_pageout },
-	[_IOC_NR(VMLAB_IOC_POPULATE)] = { vmlab_range_populate, false, VMLAB_LEAF_SLOTS },
-	[_IOC_NR(VMLAB_IOC_PIN)] = { vmlab_range_pin, false, VMLAB_LEAF_SLOTS },
-	[_IOC_NR(VMLAB_IOC_UNPIN)] = { vmlab_range_unpin, false, VMLAB_OBJECT_PAGES },
-	/* These two take mmap_lock themselves: of all who map the pages. */
-	[_IOC_NR(VMLAB_IOC_COLLAPSE)] = { vmlab_range_collapse },
-	[_IOC_NR(VMLAB_IOC_RESERVE)] = { vmlab_range_reserve, true },
-	[_IOC_NR(VMLAB_IOC_SPLIT)] = { vmlab_range_split },
+	[_IOC_NR(VMLAB_IOC_DISCARD)] = {
+		.fn = vmlab_range_discard, .write = true, .held = VMLAB_OBJECT_PAGES,
+	},
+	[_IOC_NR(VMLAB_IOC_POPULATE)] = {
+		.fn = vmlab_range_populate, .held = VMLAB_LEAF_SLOTS,
+	},
+	[_IOC_NR(VMLAB_IOC_PIN)] = {
+		.fn = vmlab_range_pin, .held = VMLAB_LEAF_SLOTS,
+	},
+	[_IOC_NR(VMLAB_IOC_UNPIN)] = {
+		.fn = vmlab_range_unpin, .held = VMLAB_OBJECT_PAGES,
+	},
+	[_IOC_NR(VMLAB_IOC_PAGEOUT)] = { .fn = vmlab_range_pageout },
+	[_IOC_NR(VMLAB_IOC_SPLIT)] = { .fn = vmlab_range_split },
+	/* These two take mmap_lock themselves, of all who map the pages. */
+	[_IOC_NR(VMLAB_IOC_COLLAPSE)] = { .fn = vmlab_range_collapse },
+	[_IOC_NR(VMLAB_IOC_RESERVE)] = { .fn = vmlab_range_reserve, .write = true },
 };
 
 /**

@@ -690,7 +690,7 @@ static int vmlab_range_pageout_fn(struct vmlab_object *obj, u64 index, unsigned 
 		evicted = vmlab_range_pageout_batch(obj, index, &from, to);
 		vmlab_count(obj->vm, pageout_pages, evicted);
 		*done += evicted;
-		if (from <= to || evicted)
+		if (from <= to)
 			vmlab_range_breathe(obj);
 	}
 	return fatal_signal_pending(current) ? -EINTR : 0;

@@ -531,8 +531,10 @@ void vmlab_reclaim_for_copy(struct vmlab_lineage *lineage)
 {
 	long limit = READ_ONCE(lineage->limit);
 
-	if (limit && atomic_long_read(&lineage->nr_frames) >= limit)
-		vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2);
+	if (!limit || atomic_long_read(&lineage->nr_frames) < limit)
+		return;
+	vmlab_count(lineage->vm, limit_hit, 1);
+	vmlab_reclaim_lineage(lineage, VMLAB_DIRECT_BATCH / 2);
 }
 
 /**

@@ -204,19 +204,29 @@ static bool vmlab_visit_huge(struct vm_area_struct *vma, pmd_t *pmd, unsigned lo
 	return huge;
 }
 
+/* Where a VMA maps pages @first to @last; false: nowhere. */
+static bool vmlab_vma_clip(struct vm_area_struct *vma, u64 first, u64 last,
+			   unsigned long *addr, unsigned long *end)
+{
+	u64 from = max_t(u64, first, vmlab_vma_first(vma));
+	u64 to = min_t(u64, last, vmlab_vma_last(vma));
+
+	if (from > to)
+		return false;
+	*addr = vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT);
+	*end = vma->vm_start + ((to + 1 - vma->vm_pgoff) << PAGE_SHIFT);
+	return true;
+}
+
 /* Visits what maps part of pages @first to @last in one VMA. */
 static void vmlab_vma_visit(struct vm_area_struct *vma, u64 first, u64 last,
 			    const struct vmlab_visitor *visitor)
 {
-	u64 from = max_t(u64, first, vmlab_vma_first(vma));
-	u64 to = min_t(u64, last, vmlab_vma_last(vma));
 	unsigned long addr, end, next, size;
 	pmd_t *pmd;
 
-	if (from > to)
+	if (!vmlab_vma_clip(vma, first, last, &addr, &end))
 		return;
-	addr = vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT);
-	end = vma->vm_start + ((to + 1 - vma->vm_pgoff) << PAGE_SHIFT);
 	for (; addr < end; addr = next) {
 		pmd = vmlab_walk(vma->vm_mm, addr, &size);
 		next = min((addr & ~(size - 1)) + size, end);
@@ -816,15 +826,14 @@ bool vmlab_rmap_find_huge(struct vmlab_object *obj, u64 index,
 static void vmlab_vma_unmap_huge(struct vmlab_tlb *tlb, struct vm_area_struct *vma, u64 first,
 				 u64 last)
 {
-	unsigned long addr, end;
+	unsigned long addr, end, next, size;
 	pmd_t *pmd;
 
-	first = max_t(u64, first, vmlab_vma_first(vma));
-	last = min_t(u64, last, vmlab_vma_last(vma));
-	addr = vma->vm_start + ((first - vma->vm_pgoff) << PAGE_SHIFT);
-	end = vma->vm_start + ((last + 1 - vma->vm_pgoff) << PAGE_SHIFT);
-	for (; addr < end; addr = pmd_addr_end(addr, end)) {
-		pmd = vmlab_walk_pmd(vma->vm_mm, addr);
+	if (!vmlab_vma_clip(vma, first, last, &addr, &end))
+		return;
+	for (; addr < end; addr = next) {
+		pmd = vmlab_walk(vma->vm_mm, addr, &size);
+		next = min((addr & ~(size - 1)) + size, end);
 		if (pmd && vmlab_pmd_is_huge(READ_ONCE(*pmd))) {
 			vmlab_tlb_zap(vma, addr);
 			vmlab_tlb_flush_vma(tlb, vma, VMLAB_LEAF_SLOTS);
