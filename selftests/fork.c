@@ -445,7 +445,7 @@ static bool tables_stay_behind(const void *at)
 
 struct orphan {
 	pid_t parent;
-	int tell;
+	int tell, fd;
 	char *shared;
 };
 
@@ -467,6 +467,9 @@ static void forks_as_an_orphan(const struct orphan *orphan)
 			_exit(!tables_stay_behind(orphan->shared));
 		bad += waitpid(pid, &status, 0) != pid || status;
 	}
+	/* Nobody waits for its end: whoever counts frames next must not find these. */
+	munmap(orphan->shared, LEAF_BYTES);
+	close(orphan->fd);
 	if (write(orphan->tell, &bad, sizeof(bad)) != sizeof(bad))
 		die("write: %m");
 }
@@ -475,7 +478,8 @@ static int leaves_an_orphan(void *arg)
 {
 	struct orphan orphan = { .parent = getpid(), .tell = *(int *)arg };
 
-	orphan.shared = object_map(object_open(), 0, LEAF_PAGES);
+	orphan.fd = object_open();
+	orphan.shared = object_map(orphan.fd, 0, LEAF_PAGES);
 	pages_fill(orphan.shared, TAG, 0, 10, 1);
 	if (fork())
 		return 0;

@@ -108,7 +108,8 @@ static void fork_measured(struct round *round, bool exits)
 
 	memory_map_huge(&memory, round->side, round->arg * PAGES_PER_MB, true);
 	memory_fill(&memory);
-	run_ahead(!exits);
+	if (!exits)
+		run_ahead(true);
 	round_begin(round);
 	pid = fork();
 	while (!pid && !exits)

@@ -20,14 +20,13 @@ static vm_fault_t limit_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	unsigned long addr = vmf->address & PAGE_MASK;
-	pte_t entry = pte_mkspecial(pfn_pte(page_to_pfn(limit_page), PAGE_SHARED));
+	/* Writable and dirty: nobody has to be asked a second time. */
+	pte_t entry = pte_mkspecial(pte_mkdirty(pfn_pte(page_to_pfn(limit_page), PAGE_SHARED)));
 	spinlock_t *ptl;
 
 	if (pmd_none(READ_ONCE(*vmf->pmd)) &&
 	    apply_to_page_range(vma->vm_mm, addr, PAGE_SIZE, NULL, NULL))
 		return VM_FAULT_OOM;
-	/* Writable and dirty: nobody has to be asked a second time. */
-	entry = pte_mkdirty(entry);
 	ptl = pte_lockptr(vma->vm_mm, vmf->pmd);
 	spin_lock(ptl);
 	set_pte_at(vma->vm_mm, addr, pte_offset_kernel(vmf->pmd, addr), entry);
