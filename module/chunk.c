@@ -27,6 +27,7 @@ void vmlab_chunk_init(struct vmlab_chunk *chunk, struct vmlab_pool *pool,
 	chunk->zeroed = false;
 	chunk->reserved = false;
 	chunk->payer = NULL;
+	chunk->gigantic = NULL;
 	chunk->nr_free = VMLAB_CHUNK_FRAMES;
 	bitmap_fill(chunk->free, VMLAB_CHUNK_FRAMES);
 	chunk->frames = frames;

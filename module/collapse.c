@@ -140,7 +140,7 @@ static int vmlab_collapse_look(struct vmlab_object *obj, u64 index,
 	struct vmlab_leaf *leaf;
 	int err = -EINVAL;
 
-	if (!vmlab_mpol_is_one(obj, index))
+	if (!vmlab_mpol_is_one(obj, index, 1))
 		return -EBUSY;
 	rcu_read_lock();
 	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);

@@ -9,6 +9,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/fs.h>
+#include <linux/gfp.h>
 #include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
@@ -144,6 +145,19 @@ static inline bool vmlab_pmd_special(pmd_t pmd)
 }
 #endif
 
+/* 2026-11-30: kernels without that for PUDs have none that is ours, either: see pud.c. */
+#ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
+static inline bool vmlab_pud_special(pud_t pud)
+{
+	return pud_special(pud);
+}
+#else
+static inline bool vmlab_pud_special(pud_t pud)
+{
+	return false;
+}
+#endif
+
 /*
  * 2026-11-29: since 6.5 whoever walks to a PTE table looks again under its lock whether it
  * still is in place, so taking one away needs mmap_lock for read only.  6.6 gave the
@@ -182,6 +196,21 @@ static inline void vmlab_table_free(struct page *table)
 	__free_page(table);
 }
 #endif
+
+/*
+ * 2026-11-30: since 6.17 alloc_contig_range() is told by flags of its own what else the memory
+ * is for, instead of by a migrate type.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+#define VMLAB_CONTIG_ANY	MIGRATE_MOVABLE
+#else
+#define VMLAB_CONTIG_ANY	ACR_FLAGS_NONE
+#endif
+
+static inline int vmlab_alloc_contig(unsigned long pfn, unsigned long nr, gfp_t gfp)
+{
+	return alloc_contig_range(pfn, pfn + nr, VMLAB_CONTIG_ANY, gfp);
+}
 
 /* Without NUMA a task has no memory policy, nor does struct mempolicy have any member. */
 #ifdef CONFIG_NUMA

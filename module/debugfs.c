@@ -888,6 +888,7 @@ void vmlab_debugfs_add_pool(struct vmlab_pool *pool)
 	if (!pool->debugfs)
 		return;
 	debugfs_create_file("pool_mb", 0600, pool->debugfs, pool, &vmlab_pool_mb_fops);
+	vmlab_huge_debugfs_pool(pool, pool->debugfs);
 	vmlab_numa_debugfs_pool(pool, pool->debugfs);
 }
 

@@ -43,10 +43,11 @@ void vmlab_debugfs_show_comm(struct seq_file *m, const char *comm);
 
 /* debugfs_huge.c */
 struct vmlab;
+struct vmlab_pool;
 void vmlab_huge_debugfs(struct vmlab *vm, struct dentry *parent);
+void vmlab_huge_debugfs_pool(struct vmlab_pool *pool, struct dentry *parent);
 
 /* debugfs_numa.c */
-struct vmlab_pool;
 void vmlab_numa_debugfs(struct vmlab *vm, struct dentry *parent);
 void vmlab_numa_debugfs_pool(struct vmlab_pool *pool, struct dentry *parent);
 

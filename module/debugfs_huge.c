@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What of huge pages can be set: debugfs `huge`, `zero_chunks`, promote/ and `compact`.
+ * What of huge pages can be set: debugfs `huge`, `zero_chunks`, promote/ and `compact`, and
+ * a node's `gigantic`.
  *
  * Owns their names and bounds.  It must never act on pages: who uses a value looks at it when
  * he comes by.
@@ -128,6 +129,37 @@ static const struct file_operations vmlab_compact_fops = {
 	.write	= vmlab_compact_write,
 	.llseek	= noop_llseek,
 };
+
+static int vmlab_gigantic_show(struct seq_file *m, void *unused)
+{
+	unsigned int nr_free, nr = vmlab_gigantic_count(m->private, &nr_free);
+
+	seq_printf(m, "total %u\nfree %u\n", nr, nr_free);
+	return 0;
+}
+
+static ssize_t vmlab_gigantic_write(struct file *file, const char __user *from, size_t count,
+				    loff_t *pos)
+{
+	unsigned int nr;
+	int err = kstrtouint_from_user(from, count, 0, &nr);
+
+	if (!err)
+		err = vmlab_gigantic_set(vmlab_file_private(file), nr);
+	return err ?: count;
+}
+
+VMLAB_RW_FILE(vmlab_gigantic);
+
+/**
+ * vmlab_huge_debugfs_pool() - make a node's file
+ * @pool: its pool
+ * @parent: its directory
+ */
+void vmlab_huge_debugfs_pool(struct vmlab_pool *pool, struct dentry *parent)
+{
+	debugfs_create_file("gigantic", 0600, parent, pool, &vmlab_gigantic_fops);
+}
 
 /**
  * vmlab_huge_debugfs() - make the files

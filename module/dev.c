@@ -66,6 +66,21 @@ static int vmlab_mmap(struct file *file, struct vm_area_struct *vma)
 	return 0;
 }
 
+/* Where 1 GiB of the object begins at an address that one PUD can map; or an error. */
+static unsigned long vmlab_get_gigantic_area(struct file *file, unsigned long len,
+					     unsigned long pgoff, unsigned long flags)
+{
+	unsigned long addr;
+
+	if (!IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) || len < PUD_SIZE ||
+	    len > TASK_SIZE - PUD_SIZE)
+		return -ENOMEM;
+	addr = thp_get_unmapped_area(file, 0, len + PUD_SIZE, pgoff, flags);
+	if (IS_ERR_VALUE(addr))
+		return addr;
+	return addr + (((pgoff << PAGE_SHIFT) - addr) & (PUD_SIZE - 1));
+}
+
 static bool vmlab_in_remap_file_pages(void)
 {
 	int nr = syscall_get_nr(current, current_pt_regs());
@@ -89,13 +104,17 @@ static unsigned long vmlab_get_unmapped_area(struct file *file, unsigned long ad
 					     unsigned long flags)
 {
 	struct vm_area_struct *vma;
+	unsigned long aligned;
 
 	if ((flags & MAP_FIXED) && vmlab_in_remap_file_pages()) {
 		vma = find_vma(current->mm, addr);
 		if (vma && vma->vm_start <= addr && !(vma->vm_flags & VM_MAYSHARE))
 			return -EINVAL;
 	}
-	return thp_get_unmapped_area(file, addr, len, pgoff, flags);
+	aligned = addr || (flags & MAP_FIXED) ? -ENOMEM :
+		  vmlab_get_gigantic_area(file, len, pgoff, flags);
+	return IS_ERR_VALUE(aligned) ? thp_get_unmapped_area(file, addr, len, pgoff, flags) :
+				       aligned;
 }
 
 static loff_t vmlab_llseek(struct file *file, loff_t offset, int whence)

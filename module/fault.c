@@ -3,8 +3,9 @@
  * The story of a page fault.
  *
  * Owns vm_operations and every PTE that vmlab sets: no other file makes a page
- * reachable, but huge.c by PMDs.  A PTE is set under the lock of its slot, or, for
- * neighbours that are resident already, under leaf->lock.  Rules that keep memory whole:
+ * reachable, but huge.c by PMDs and pud.c by PUDs.  A PTE is set under the lock of its
+ * slot, or, for neighbours that are resident already, under leaf->lock.  Rules that keep
+ * memory whole:
  *
  *  - Writes come only through PTEs that are made writable here, after the page was
  *    marked dirty, and only where it is the object's alone: a leaf with one owner, a
@@ -880,6 +881,7 @@ static void vmlab_fault_count(struct vmlab *vm, int kind, int node)
 		[VMLAB_FAULT_RETRY]	= VMLAB_fault_retry,
 		[VMLAB_FAULT_SIGBUS]	= VMLAB_fault_sigbus,
 		[VMLAB_FAULT_HUGE]	= VMLAB_fault_huge,
+		[VMLAB_FAULT_GIGANTIC]	= VMLAB_fault_gigantic,
 	};
 
 	BUILD_BUG_ON(VMLAB_NR_STATS > U8_MAX);
@@ -1073,11 +1075,46 @@ out:
 	return ret;
 }
 
+#ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
+/*
+ * The core asks this before there is a table where a larger page could be mapped.  For 2 MiB that
+ * is left to ->fault, which 6.1 asks as well.
+ */
+static vm_fault_t vmlab_vm_huge_fault(struct vm_fault *vmf, unsigned int order)
+{
+	struct vmlab_region *region = vmf->vma->vm_private_data;
+	struct vmlab_object *obj = region->object;
+	unsigned long addr = vmf->address & PAGE_MASK;
+	bool write = vmf->flags & FAULT_FLAG_WRITE;
+	int node;
+
+	if (order != PUD_SHIFT - PAGE_SHIFT || !obj || !vmlab_pud_may_map(vmf->vma, obj, addr))
+		return VM_FAULT_FALLBACK;
+	if (!vmlab_fault_has_mmap_lock(vmf)) {
+		vmlab_release_fault_lock(vmf);
+		return VM_FAULT_RETRY;
+	}
+	percpu_down_read(&obj->vm->activity);
+	if (!vmlab_pud_map(vmf, obj, write, &node)) {
+		percpu_up_read(&obj->vm->activity);
+		return VM_FAULT_FALLBACK;
+	}
+	atomic64_inc(&obj->nr_faults);
+	/* Told only now: what it does not map is a fault of 2 MiB or 4 KiB. */
+	trace_fault_enter(obj->id, addr, vmf->pgoff, write);
+	vmlab_fault_end(obj, addr, vmf->pgoff, VMLAB_FAULT_GIGANTIC, node, VM_FAULT_NOPAGE);
+	return VM_FAULT_NOPAGE;
+}
+#endif
+
 const struct vm_operations_struct vmlab_vm_ops = {
 	.open		= vmlab_region_open,
 	.close		= vmlab_region_close,
 	.fault		= vmlab_vm_fault,
 	.map_pages	= vmlab_vm_map_pages,
+#ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
+	.huge_fault	= vmlab_vm_huge_fault,
+#endif
 	.pfn_mkwrite	= vmlab_vm_pfn_mkwrite,
 	.access		= vmlab_vma_access,
 #ifdef CONFIG_NUMA

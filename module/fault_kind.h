@@ -21,6 +21,7 @@
  * @VMLAB_FAULT_RETRY:	 the fault lock was dropped to wait
  * @VMLAB_FAULT_SIGBUS:	 there is no page to be had
  * @VMLAB_FAULT_HUGE:	 2 MiB were mapped at once
+ * @VMLAB_FAULT_GIGANTIC: 1 GiB was mapped at once
  */
 enum vmlab_fault_kind {
 	VMLAB_FAULT_NONE,
@@ -34,6 +35,7 @@ enum vmlab_fault_kind {
 	VMLAB_FAULT_RETRY,
 	VMLAB_FAULT_SIGBUS,
 	VMLAB_FAULT_HUGE,
+	VMLAB_FAULT_GIGANTIC,
 };
 
 #endif /* VMLAB_FAULT_KIND_H */

@@ -17,6 +17,7 @@
 #include <linux/types.h>
 
 struct vmlab;
+struct vmlab_gigantic;
 struct vmlab_leaf;
 struct vmlab_lineage;
 struct vmlab_pool;
@@ -103,15 +104,16 @@ struct vmlab_frame {
  * @order:	its memory came as 512 >> order pieces of this order; 9: one
  *		aligned piece of 2 MiB
  * @nr_free:	bits set in @free
- * @offline:	being emptied: frames are not handed out from it
+ * @offline:	being emptied, or part of a page of 1 GiB: frames are not handed out from it
  * @zeroed:	all frames are free and known to be all zero
  * @reserved:	a huge page of RESERVE, until the first of its frames is freed.  Set before
  *		a slot names it; read by who holds a slot that does, or the instance frozen
  * @payer:	as long as it is reserved: whose RLIMIT_MEMLOCK it counts against
+ * @gigantic:	the page of 1 GiB that it is a part of, for ever; or NULL
  * @free:	a bit per frame: free here
  * @frames:	the descriptors, 512 of them, in order
  *
- * Everything but @order and @frames is under pool->lock.
+ * Everything but @order, @gigantic and @frames is under pool->lock.
  */
 struct vmlab_chunk {
 	struct vmlab_pool	*pool;
@@ -122,6 +124,7 @@ struct vmlab_chunk {
 	bool			reserved;
 	u16			nr_free;
 	struct user_struct	*payer;
+	struct vmlab_gigantic	*gigantic;
 	DECLARE_BITMAP(free, VMLAB_CHUNK_FRAMES);
 	struct vmlab_frame	*frames;
 };

@@ -133,12 +133,14 @@ static void vmlab_pmd_set(struct vm_fault *vmf, unsigned long pfn, bool write)
 	spin_unlock(ptl);
 }
 
-/* What is true of all pages of a huge leaf. */
-#define VMLAB_ALL_ALONE		0x1	/* the object's alone */
-#define VMLAB_ALL_DIRTY		0x2	/* without a copy on swap */
-
-/* leaf->lock held, as until the PMD is set.  The frames of a huge leaf are those of its chunk. */
-static unsigned int vmlab_leaf_all(struct vmlab_leaf *leaf)
+/**
+ * vmlab_leaf_all() - what is true of all pages of a huge leaf
+ * @leaf: the leaf, whose frames are those of its chunk
+ *
+ * Context: leaf->lock held, as until the PMD is set.
+ * Return: VMLAB_ALL_*.
+ */
+unsigned int vmlab_leaf_all(struct vmlab_leaf *leaf)
 {
 	struct vmlab_frame *frame = vmlab_word_frame(leaf->words[0]);
 	struct vmlab_frame *end = frame + VMLAB_CHUNK_FRAMES;
@@ -339,6 +341,21 @@ static int vmlab_huge_publish(struct vmlab_object *obj, struct vmlab_leaf *leaf,
 	return err;
 }
 
+/* Charged, and the chunk's frames are INFLIGHT and zero; both are the caller's if it fails. */
+static int vmlab_huge_fill(struct vmlab_object *obj, u64 index, struct vmlab_place place,
+			   struct vmlab_chunk *chunk, struct user_struct *payer)
+{
+	struct vmlab_leaf *leaf;
+	int err = vmlab_huge_alloc_leaf(obj, index, place, &leaf);
+
+	if (err)
+		return err;
+	err = vmlab_huge_publish(obj, leaf, chunk, payer);
+	if (err)
+		vmlab_leaf_free(leaf);
+	return err;
+}
+
 /**
  * vmlab_huge_create() - give 2 MiB of holes a chunk
  * @obj: the object
@@ -356,7 +373,6 @@ int vmlab_huge_create(struct vmlab_object *obj, u64 index, struct vmlab_place pl
 {
 	struct vmlab_lineage *lineage = obj->lineage;
 	struct vmlab_chunk *chunk;
-	struct vmlab_leaf *leaf;
 	int err = -ENOSPC;
 
 	if (!vmlab_lineage_charge(lineage, VMLAB_CHUNK_FRAMES)) {
@@ -366,17 +382,49 @@ int vmlab_huge_create(struct vmlab_object *obj, u64 index, struct vmlab_place pl
 	chunk = vmlab_huge_take_chunk(obj->vm, place);
 	if (!chunk)
 		goto uncharge;
-	err = vmlab_huge_alloc_leaf(obj, index, place, &leaf);
-	if (err)
-		goto put_chunk;
-	err = vmlab_huge_publish(obj, leaf, chunk, payer);
+	err = vmlab_huge_fill(obj, index, place, chunk, payer);
 	if (!err)
 		return 0;
-	vmlab_leaf_free(leaf);
-put_chunk:
 	/* Nobody has stored to it. */
 	vmlab_chunk_put_whole(chunk, true);
 uncharge:
+	vmlab_lineage_uncharge(lineage, VMLAB_CHUNK_FRAMES);
+	return err;
+}
+
+/**
+ * vmlab_huge_create_in() - give 2 MiB of holes a chunk of a gigantic page
+ * @obj: the object
+ * @index: which 2 MiB; has no leaf
+ * @place: where its leaf should be
+ * @chunk: whole, and claimed by the caller
+ * @payer: as vmlab_huge_create()
+ *
+ * Context: as vmlab_huge_create().
+ * Return: as vmlab_huge_create(), but -ENOSPC: no frame for the leaf.
+ */
+int vmlab_huge_create_in(struct vmlab_object *obj, u64 index, struct vmlab_place place,
+			 struct vmlab_chunk *chunk, struct user_struct *payer)
+{
+	struct vmlab_lineage *lineage = obj->lineage;
+	struct vmlab_pool *pool = chunk->pool;
+	int err;
+
+	if (!vmlab_lineage_charge(lineage, VMLAB_CHUNK_FRAMES)) {
+		vmlab_count(obj->vm, thp_fallback_limit, 1);
+		return -ENOMEM;
+	}
+	spin_lock(&pool->lock);
+	vmlab_chunk_take_all(chunk);
+	spin_unlock(&pool->lock);
+	vmlab_chunk_zero(chunk);
+	vmlab_count(obj->vm, zero_miss, VMLAB_CHUNK_FRAMES);
+	err = vmlab_huge_fill(obj, index, place, chunk, payer);
+	if (!err) {
+		vmlab_numa_count_hit(pool, VMLAB_CHUNK_FRAMES);
+		return 0;
+	}
+	vmlab_chunk_put_whole(chunk, false);
 	vmlab_lineage_uncharge(lineage, VMLAB_CHUNK_FRAMES);
 	return err;
 }
@@ -447,7 +495,7 @@ vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool
 			return VM_FAULT_FALLBACK;
 		if (look == VMLAB_HUGE_SMALL) {
 			vmlab_count(obj->vm, thp_fallback_used, 1);
-		} else if (!vmlab_mpol_is_one(obj, index)) {
+		} else if (!vmlab_mpol_is_one(obj, index, 1)) {
 			vmlab_count(obj->vm, thp_fallback_policy, 1);
 		} else if (!vmlab_huge_create(obj, index, vmlab_place_huge(obj, index), NULL)) {
 			vmlab_count(obj->vm, thp_fault_alloc, 1);

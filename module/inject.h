@@ -29,7 +29,7 @@
 	X(bio,		"the bio of a run of pages: they go one by one") \
 	X(io,		"the I/O of a bio, although it was done") \
 	X(swapon,	"the books of a swap device, in swapon and swapoff") \
-	X(chunk,	"memory for a pool that grows") \
+	X(chunk,	"memory for a pool that grows, and pages of 1 GiB") \
 	X(policy,	"the state of a replacement policy, when it changes") \
 	X(oom,		"the table that the OOM policy chooses from") \
 	X(call,		"a buffer of read(), write() or RESIDENCY") \

@@ -117,6 +117,11 @@ static const struct vmlab_range_call vmlab_range_calls[] = {
 	[_IOC_NR(VMLAB_IOC_RESERVE)] = { .fn = vmlab_range_reserve, .write = true },
 };
 
+/* RESERVE with VMLAB_RANGE_GIGANTIC. */
+static const struct vmlab_range_call vmlab_reserve_gigantic = {
+	.fn = vmlab_range_reserve_gigantic, .write = true,
+};
+
 /**
  * struct vmlab_piece - a part of a range of addresses, that one VMA maps
  * @region: what is mapped; with a reference, which keeps a private object
@@ -248,14 +253,19 @@ static int vmlab_check_addresses(u64 addr, u64 length, u64 *nr)
 static long vmlab_ioctl_range(struct file *file, void __user *arg,
 			      const struct vmlab_range_call *call)
 {
+	u32 known = VMLAB_RANGE_ADDRESS;
 	struct vmlab_ioc_range range;
 	u64 first, nr, done = 0;
 	int err = vmlab_get_struct(&range, sizeof(range), arg);
 
 	if (err)
 		return err;
-	if (range.flags & ~VMLAB_RANGE_ADDRESS)
+	if (call->fn == vmlab_range_reserve)
+		known |= VMLAB_RANGE_GIGANTIC;
+	if (range.flags & ~known)
 		return -EINVAL;
+	if (range.flags & VMLAB_RANGE_GIGANTIC)
+		call = &vmlab_reserve_gigantic;
 	if (range.flags & VMLAB_RANGE_ADDRESS) {
 		err = vmlab_check_addresses(range.offset, range.length, &nr);
 		if (!err)

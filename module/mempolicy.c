@@ -66,16 +66,18 @@ u64 vmlab_mpol_find(struct vmlab_object *obj, u64 pgoff)
 }
 
 /**
- * vmlab_mpol_is_one() - does one policy go for all of 2 MiB?
+ * vmlab_mpol_is_one() - does one policy go for all of some 2 MiB?
  * @obj: the object
- * @index: which 2 MiB
+ * @index: the first 2 MiB
+ * @nr: how many
  */
-bool vmlab_mpol_is_one(struct vmlab_object *obj, u64 index)
+bool vmlab_mpol_is_one(struct vmlab_object *obj, u64 index, u64 nr)
 {
-	u64 first = index << VMLAB_LEAF_SHIFT, end = first + VMLAB_LEAF_SLOTS;
+	u64 first = index << VMLAB_LEAF_SHIFT, last = first + (nr << VMLAB_LEAF_SHIFT);
+	u64 end = last;
 
 	vmlab_mpol_get(obj, first, &end);
-	return end == first + VMLAB_LEAF_SLOTS;
+	return end == last;
 }
 
 /**

@@ -22,15 +22,17 @@ static_assert(sizeof(struct vmlab_frame) == 64);
 /* Pieces that a chunk's memory may come in, best first. */
 static const u8 vmlab_chunk_orders[] = { VMLAB_CHUNK_ORDER, 6, 3, 0 };
 
-/*
- * What the rest of the machine keeps when a pool grows: a lab must not push
- * its host into its own reclaim.
+/**
+ * vmlab_machine_has_room() - may a pool grow?
+ * @nr: by so many frames
+ *
+ * What the rest of the machine keeps then: a lab must not push its host into its own reclaim.
  */
-static bool vmlab_machine_has_room(void)
+bool vmlab_machine_has_room(unsigned long nr)
 {
-	unsigned long keep = max(totalram_pages() / 16, SZ_64M >> PAGE_SHIFT);
+	long keep = max(totalram_pages() / 16, SZ_64M >> PAGE_SHIFT);
 
-	return si_mem_available() > keep + VMLAB_CHUNK_FRAMES;
+	return si_mem_available() > keep + (long)nr;
 }
 
 static void vmlab_chunk_free_pieces(struct vmlab_chunk *chunk, unsigned int nr)
@@ -81,7 +83,7 @@ struct vmlab_chunk *vmlab_chunk_alloc(struct vmlab_pool *pool)
 	struct vmlab_chunk *chunk;
 	unsigned int i;
 
-	if (!vmlab_machine_has_room())
+	if (!vmlab_machine_has_room(VMLAB_CHUNK_FRAMES))
 		return NULL;
 	chunk = vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk) ? NULL :
 		kzalloc_node(sizeof(*chunk), GFP_KERNEL, pool->nid);
@@ -243,6 +245,7 @@ struct vmlab_pool *vmlab_pool_create(struct vmlab *vm, int nid)
 	spin_lock_init(&pool->lock);
 	INIT_LIST_HEAD(&pool->partial);
 	INIT_LIST_HEAD(&pool->whole);
+	INIT_LIST_HEAD(&pool->gigantic);
 	init_waitqueue_head(&pool->reclaim_wait);
 	init_waitqueue_head(&pool->zero_wait);
 	init_waitqueue_head(&pool->promote_wait);
@@ -271,6 +274,7 @@ void vmlab_pool_destroy(struct vmlab_pool *pool)
 		return;
 	for (i = 0; i < pool->nr_chunks; i++)
 		vmlab_chunk_free(pool->chunks[i]);
+	vmlab_gigantic_exit(pool);
 	kvfree(pool->chunks);
 	kfree(pool->fallback);
 	free_percpu(pool->node_stats);
@@ -514,12 +518,17 @@ struct vmlab_frame *vmlab_frame_alloc(struct vmlab *vm, struct vmlab_place place
 void vmlab_frame_free(struct vmlab_frame *frame)
 {
 	struct vmlab_pool *pool = vmlab_frame_pool(frame);
-	struct vmlab_pcp *pcp = get_cpu_ptr(pool->pcp);
+	struct vmlab_pcp *pcp;
 
 	WRITE_ONCE(frame->zeroed, 0);
 	/* Whoever gets it next has been promised nothing. */
 	if (unlikely(READ_ONCE(frame->chunk->reserved)))
 		vmlab_chunk_unreserve(frame->chunk);
+	if (unlikely(frame->chunk->gigantic)) {
+		vmlab_frame_free_direct(frame);
+		return;
+	}
+	pcp = get_cpu_ptr(pool->pcp);
 	if (pcp->nr >= 2 * pool->pcp_batch) {
 		unsigned int keep = pool->pcp_batch;
 
@@ -789,7 +798,10 @@ void vmlab_chunk_commit(struct vmlab_chunk *chunk, struct vmlab_lineage *lineage
 		__vmlab_frame_commit(&chunk->frames[i], lineage, pgoff + i);
 		words[i] = vmlab_frame_word(&chunk->frames[i]);
 	}
-	for (i = 0; policy->insert && i < VMLAB_CHUNK_FRAMES; i++)
+	/* What is set aside for pages of 1 GiB no policy chooses from. */
+	if (!policy->insert || chunk->gigantic)
+		return;
+	for (i = 0; i < VMLAB_CHUNK_FRAMES; i++)
 		policy->insert(chunk->pool, &chunk->frames[i]);
 }
 

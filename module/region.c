@@ -325,9 +325,11 @@ void vmlab_region_open(struct vm_area_struct *vma)
 		return;
 	/*
 	 * It may be mremap() that moves what is mapped here.  Who evicts must not make a huge PMD
-	 * an empty one meanwhile, where the core would move that as a table.
+	 * an empty one meanwhile, where the core would move that as a table.  A PUD that maps
+	 * memory can be neither moved in part nor split: see pud.c.
 	 */
-	if (!vmlab_mremap_looks_again() && vma->vm_mm == current->mm)
+	if ((!vmlab_mremap_looks_again() || READ_ONCE(region->object->lineage->gigantic)) &&
+	    vma->vm_mm == current->mm)
 		vmlab_rmap_unmap_huge(region->object, vma->vm_mm, vma->vm_pgoff,
 				      vma->vm_pgoff + vma_pages(vma) - 1);
 	if (vma->vm_mm != region->mm && vmlab_region_is_private(region))

@@ -5,7 +5,8 @@
  * Owns the promise that a range gets all of its chunks or none.  A chunk is reserved from
  * before a slot names it until the first of its frames is freed, and who evicts, discards,
  * splits or moves asks for that.  Other than for a huge page by chance other nodes are asked
- * for one, chunks are emptied, and pages evicted.
+ * for one, chunks are emptied, and pages evicted.  1 GiB is 512 chunks of one of the pages that
+ * gigantic.c has set aside, and no others.
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>
@@ -114,8 +115,22 @@ static bool vmlab_is_reserved(struct vmlab_object *obj, u64 index)
 	return reserved;
 }
 
-/* 1: reserved now, 0: it was already. */
-static int vmlab_reserve_get(struct vmlab_object *obj, u64 index)
+/* Out of a page of 1 GiB, if @chunk is given; else any. */
+static int vmlab_reserve_create(struct vmlab_object *obj, u64 index, struct vmlab_place place,
+				struct vmlab_chunk *chunk)
+{
+	int err;
+
+	if (!chunk)
+		return vmlab_reserve_chunk(obj, index, place);
+	percpu_down_read(&obj->vm->activity);
+	err = vmlab_huge_create_in(obj, index, place, chunk, obj->pin_user);
+	percpu_up_read(&obj->vm->activity);
+	return err;
+}
+
+/* 1: reserved now, 0: it was already, which is no good if @chunk is wanted. */
+static int vmlab_reserve_get(struct vmlab_object *obj, u64 index, struct vmlab_chunk *chunk)
 {
 	u64 pgoff = index << VMLAB_LEAF_SHIFT;
 	struct vmlab_place place = vmlab_place_huge(obj, index);
@@ -123,16 +138,16 @@ static int vmlab_reserve_get(struct vmlab_object *obj, u64 index)
 	int err;
 
 	do {
-		if (vmlab_is_reserved(obj, index))
+		if (!chunk && vmlab_is_reserved(obj, index))
 			return 0;
-		if (!vmlab_mpol_is_one(obj, index))
+		if (!vmlab_mpol_is_one(obj, index, 1))
 			return -EINVAL;
 		/* Where only zeros were read nothing need stay. */
 		percpu_down_read(&obj->vm->activity);
 		vmlab_leaf_reap(obj, index);
 		percpu_up_read(&obj->vm->activity);
 		vmlab_range_forget(obj, pgoff, VMLAB_LEAF_SLOTS);
-		err = vmlab_reserve_chunk(obj, index, place);
+		err = vmlab_reserve_create(obj, index, place, chunk);
 		if (err == -ENOSPC && fatal_signal_pending(current))
 			return -EINTR;
 	} while (err == -ENOSPC && vmlab_reserve_make_room(obj->vm, place, &reclaims));
@@ -141,7 +156,7 @@ static int vmlab_reserve_get(struct vmlab_object *obj, u64 index)
 		vmlab_count(obj->vm, thp_reserve, 1);
 		return 1;
 	case -EEXIST:
-		return vmlab_is_reserved(obj, index) ? 0 : -EBUSY;
+		return !chunk && vmlab_is_reserved(obj, index) ? 0 : -EBUSY;
 	case -ENOSPC:
 		return -ENOMEM;
 	default:
@@ -150,15 +165,15 @@ static int vmlab_reserve_get(struct vmlab_object *obj, u64 index)
 }
 
 /* Likewise, if the user may have so much that stays. */
-static int vmlab_reserve_one(struct vmlab_object *obj, u64 index)
+static int vmlab_reserve_one(struct vmlab_object *obj, u64 index, struct vmlab_chunk *chunk)
 {
 	int err = vmlab_lock_charge(obj, VMLAB_CHUNK_FRAMES);
 
 	if (err)
-		return vmlab_is_reserved(obj, index) ? 0 : err;
+		return !chunk && vmlab_is_reserved(obj, index) ? 0 : err;
 	/* The chunk's, which may outlive the object in a copy. */
 	get_uid(obj->pin_user);
-	err = vmlab_reserve_get(obj, index);
+	err = vmlab_reserve_get(obj, index, chunk);
 	if (err <= 0) {
 		vmlab_lock_uncharge(obj->pin_user, VMLAB_CHUNK_FRAMES);
 		free_uid(obj->pin_user);
@@ -244,24 +259,95 @@ static void vmlab_reserve_undo(struct vmlab_object *obj, u64 index, const unsign
 	}
 }
 
-/* All of them, or none but those that were reserved before.  vm->reserve_mutex held. */
-static int vmlab_reserve_all(struct vmlab_object *obj, u64 index, unsigned long *made,
-			     unsigned long nr)
+/*
+ * 2 MiB from the @from-th on of what begins with @index, up to the @to-th, out of @chunks if
+ * these are given; what was made is told in @made.
+ */
+static int vmlab_reserve_run(struct vmlab_object *obj, u64 index, unsigned long from,
+			     unsigned long to, struct vmlab_chunk *chunks, unsigned long *made)
 {
 	unsigned long i;
 	int err = 0;
 
-	for (i = 0; i < nr && err >= 0; i++) {
-		err = vmlab_reserve_one(obj, index + i);
+	for (i = from; i < to && err >= 0; i++) {
+		err = vmlab_reserve_one(obj, index + i, chunks ? chunks + (i - from) : NULL);
 		if (err > 0)
 			__set_bit(i, made);
 		if (err >= 0 && fatal_signal_pending(current))
 			err = -EINTR;
 		cond_resched();
 	}
-	if (err < 0)
-		vmlab_reserve_undo(obj, index, made, nr);
 	return min(err, 0);
+}
+
+static bool vmlab_is_gigantic(struct vmlab_object *obj, u64 index)
+{
+	struct vmlab_gigantic *gigantic;
+	unsigned int all;
+
+	percpu_down_read(&obj->vm->activity);
+	gigantic = vmlab_gigantic_find(obj, index, &all);
+	percpu_up_read(&obj->vm->activity);
+	return gigantic && vmlab_is_reserved(obj, index);
+}
+
+/* The same for 1 GiB. */
+static int vmlab_reserve_gib(struct vmlab_object *obj, u64 index, unsigned long from,
+			     unsigned long *made)
+{
+	struct vmlab_gigantic *gigantic;
+	int err;
+
+	if (vmlab_is_gigantic(obj, index + from))
+		return 0;
+	if (!vmlab_mpol_is_one(obj, index + from, VMLAB_GIGANTIC_CHUNKS))
+		return -EINVAL;
+	gigantic = vmlab_gigantic_claim(obj->vm, vmlab_place_huge(obj, index + from));
+	if (!gigantic)
+		return -ENOMEM;
+	/* Before anything can be mapped so. */
+	WRITE_ONCE(obj->lineage->gigantic, true);
+	err = vmlab_reserve_run(obj, index, from, from + VMLAB_GIGANTIC_CHUNKS, gigantic->chunks,
+				made);
+	vmlab_gigantic_unclaim(gigantic);
+	return err;
+}
+
+/* All of them, or none but those that were reserved before.  vm->reserve_mutex held. */
+static int vmlab_reserve_all(struct vmlab_object *obj, u64 index, unsigned long nr,
+			     bool gigantic, unsigned long *made)
+{
+	unsigned long i;
+	int err = 0;
+
+	if (!gigantic)
+		err = vmlab_reserve_run(obj, index, 0, nr, NULL, made);
+	for (i = 0; gigantic && !err && i < nr; i += VMLAB_GIGANTIC_CHUNKS)
+		err = vmlab_reserve_gib(obj, index, i, made);
+	if (err)
+		vmlab_reserve_undo(obj, index, made, nr);
+	return err;
+}
+
+static int vmlab_reserve_locked(struct vmlab_object *obj, u64 index, u64 nr, bool gigantic)
+{
+	unsigned long *made;
+	int err = -EINTR;
+	u64 i;
+
+	made = vmlab_should_fail(obj->vm, VMLAB_INJECT_call) ? NULL :
+	       bitmap_zalloc(max_t(u64, nr, 1), GFP_KERNEL);
+	if (!made)
+		return -ENOMEM;
+	if (!mutex_lock_killable(&obj->vm->reserve_mutex)) {
+		err = vmlab_reserve_all(obj, index, nr, gigantic, made);
+		mutex_unlock(&obj->vm->reserve_mutex);
+	}
+	bitmap_free(made);
+	/* Where 4 KiB were mapped once, a table is in the way. */
+	for (i = 0; i < nr && !err; i++)
+		vmlab_retire_tables(obj, index + i);
+	return err;
 }
 
 /**
@@ -277,28 +363,56 @@ static int vmlab_reserve_all(struct vmlab_object *obj, u64 index, unsigned long 
  */
 int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 {
-	u64 index = first >> VMLAB_LEAF_SHIFT, chunks = nr >> VMLAB_LEAF_SHIFT, i;
-	unsigned long *made;
-	int err = -EINTR;
+	u64 chunks = nr >> VMLAB_LEAF_SHIFT;
+	int err;
 
 	*done = 0;
 	if (!vmlab_range_is_of_chunks(first, nr))
 		return -EINVAL;
 	if (chunks > vmlab_nr_chunks(obj->vm))
 		return -ENOMEM;
-	made = vmlab_should_fail(obj->vm, VMLAB_INJECT_call) ? NULL :
-	       bitmap_zalloc(max_t(u64, chunks, 1), GFP_KERNEL);
-	if (!made)
-		return -ENOMEM;
-	if (!mutex_lock_killable(&obj->vm->reserve_mutex)) {
-		err = vmlab_reserve_all(obj, index, made, chunks);
-		mutex_unlock(&obj->vm->reserve_mutex);
-	}
+	err = vmlab_reserve_locked(obj, first >> VMLAB_LEAF_SHIFT, chunks, false);
 	if (!err)
 		*done = nr;
-	/* Where 4 KiB were mapped once, a table is in the way. */
-	for (i = 0; i < chunks && !err; i++)
-		vmlab_retire_tables(obj, index + i);
-	bitmap_free(made);
+	return err;
+}
+
+static u64 vmlab_nr_gigantic(struct vmlab *vm)
+{
+	unsigned int nr_free;
+	u64 nr = 0;
+	int nid;
+
+	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
+		if (vm->pools[nid])
+			nr += vmlab_gigantic_count(vm->pools[nid], &nr_free);
+	return nr;
+}
+
+/**
+ * vmlab_range_reserve_gigantic() - give a range pages of 1 GiB that stay
+ * @obj: the object
+ * @first: first page
+ * @nr: pages
+ * @done: out: all, or 0
+ *
+ * Context: sleeps; no locks.
+ * Return: as vmlab_range_reserve(), but -EINVAL: not of whole GiB; -ENOMEM: fewer are free of
+ * those set aside; -EOPNOTSUPP: this kernel cannot map them.
+ */
+int vmlab_range_reserve_gigantic(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
+{
+	int err;
+
+	*done = 0;
+	if (!IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP))
+		return -EOPNOTSUPP;
+	if (!IS_ALIGNED(first, VMLAB_GIGANTIC_FRAMES) || !IS_ALIGNED(nr, VMLAB_GIGANTIC_FRAMES))
+		return -EINVAL;
+	if (nr / VMLAB_GIGANTIC_FRAMES > vmlab_nr_gigantic(obj->vm))
+		return -ENOMEM;
+	err = vmlab_reserve_locked(obj, first >> VMLAB_LEAF_SHIFT, nr >> VMLAB_LEAF_SHIFT, true);
+	if (!err)
+		*done = nr;
 	return err;
 }

@@ -11,8 +11,9 @@
  * does so under RCU, and looks again under its lock.  It must never set a PTE, and never
  * take a slot lock.
  *
- * 2 MiB may be mapped by one PMD (huge.c).  To unmap a page of it is to unmap all of it:
- * the others come back by faults.
+ * 2 MiB may be mapped by one PMD (huge.c), 1 GiB by one PUD (pud.c).  To unmap a page of it is
+ * to unmap all of it: the others come back by faults.  While i_mmap_rwsem is held no such PUD
+ * comes, but the core may drop one (__split_huge_pud() in mm/huge_memory.c).
  *
  * Flushing with what is exported: between inc_tlb_flush_pending() and
  * dec_tlb_flush_pending(), a zap by the core sees that another change of the
@@ -55,15 +56,24 @@ static struct vm_area_struct *vmlab_vma_first_in(struct address_space *mapping, 
 }
 
 /*
- * The PMD entry of an address, if it is not empty.  @size: out: how much around @addr the
- * answer holds for.
+ * The object that a VMA maps, or NULL.  A fork exchanges vm_private_data while the
+ * child's VMA may be found already; both regions stay meanwhile.
  */
-static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long *size)
+static struct vmlab_object *vmlab_vma_object(struct vm_area_struct *vma)
+{
+	struct vmlab_region *region = READ_ONCE(vma->vm_private_data);
+
+	return region->object;
+}
+
+/*
+ * The PUD entry of an address, if there is a table of them.  @size: out: how much around @addr
+ * the answer holds for.
+ */
+static pud_t *vmlab_walk_pud(struct mm_struct *mm, unsigned long addr, unsigned long *size)
 {
 	pgd_t *pgd = pgd_offset(mm, addr);
 	p4d_t *p4d;
-	pud_t *pud;
-	pmd_t *pmd;
 
 	*size = PGDIR_SIZE;
 	if (pgd_none(READ_ONCE(*pgd)))
@@ -73,8 +83,41 @@ static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long
 	if (p4d_none(READ_ONCE(*p4d)))
 		return NULL;
 	*size = PUD_SIZE;
-	pud = pud_offset(p4d, addr);
-	if (pud_none(READ_ONCE(*pud)) || pud_leaf(READ_ONCE(*pud)))
+	return pud_offset(p4d, addr);
+}
+
+/* Is it 1 GiB that one entry maps?  mprotect() has that entry nowhere for a moment, locked. */
+static bool vmlab_walk_is_gigantic(struct mm_struct *mm, unsigned long addr)
+{
+	unsigned long size;
+	pud_t *pud = vmlab_walk_pud(mm, addr, &size);
+	spinlock_t *ptl;
+	bool is;
+
+	if (!IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) || !pud ||
+	    vmlab_pud_is_table(READ_ONCE(*pud)))
+		return false;
+	ptl = pud_lock(mm, pud);
+	is = vmlab_pud_is_huge(*pud);
+	spin_unlock(ptl);
+	return is;
+}
+
+/*
+ * The PMD entry of an address, if it is not empty.  @size: out: how much around @addr the
+ * answer holds for.
+ */
+static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long *size)
+{
+	pud_t *pud = vmlab_walk_pud(mm, addr, size);
+	pmd_t *pmd;
+
+	if (!pud)
+		return NULL;
+	/* Who drops or changes a huge one has it nowhere until he lets the lock go. */
+	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) && !vmlab_pud_is_table(READ_ONCE(*pud)))
+		spin_unlock(pud_lock(mm, pud));
+	if (!vmlab_pud_is_table(READ_ONCE(*pud)))
 		return NULL;
 	*size = PMD_SIZE;
 	pmd = pmd_offset(pud, addr);
@@ -87,6 +130,19 @@ static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long
 	return pmd_present(READ_ONCE(*pmd)) ? pmd : NULL;
 }
 
+/*
+ * Zaps 1 GiB that one PUD maps, which its VMA has: the core takes a part only with mmap_lock held
+ * (zap_pud_range() in mm/memory.c).
+ */
+static bool vmlab_zap_gigantic(struct vm_area_struct *vma, unsigned long addr)
+{
+	if (!vmlab_walk_is_gigantic(vma->vm_mm, addr))
+		return false;
+	zap_vma_ptes(vma, addr & PUD_MASK, PUD_SIZE);
+	vmlab_count(vmlab_vma_object(vma)->vm, thp_split_pud, 1);
+	return true;
+}
+
 /* The core's own zap passes an empty PMD without such a look: wait here before it. */
 static void vmlab_zap(struct vm_area_struct *vma, unsigned long addr, unsigned long length)
 {
@@ -94,6 +150,8 @@ static void vmlab_zap(struct vm_area_struct *vma, unsigned long addr, unsigned l
 
 	for (at = addr; at < end; at = next) {
 		vmlab_walk(vma->vm_mm, at, &size);
+		if (size == PUD_SIZE)
+			vmlab_zap_gigantic(vma, at);
 		next = (at & ~(size - 1)) + size;
 		cond_resched();
 	}
@@ -151,11 +209,13 @@ bool vmlab_with_table(struct mm_struct *mm, pmd_t *pmd, vmlab_table_fn fn, void 
  * struct vmlab_visitor - what is done where part of an object is mapped
  * @table:	called for a PTE table
  * @huge:	called for a PMD that maps 2 MiB
- * @arg:	for both
+ * @gigantic:	called for a PUD that maps 1 GiB
+ * @arg:	for all
  */
 struct vmlab_visitor {
 	vmlab_rmap_fn		table;
 	vmlab_rmap_huge_fn	huge;
+	vmlab_rmap_gigantic_fn	gigantic;
 	void			*arg;
 };
 
@@ -204,6 +264,25 @@ static bool vmlab_visit_huge(struct vm_area_struct *vma, pmd_t *pmd, unsigned lo
 	return huge;
 }
 
+/* False: what is there came just now, and is no PUD that maps memory. */
+static bool vmlab_visit_gigantic(struct vm_area_struct *vma, unsigned long addr,
+				 const struct vmlab_visitor *visitor)
+{
+	unsigned long size;
+	pud_t *pud = vmlab_walk_pud(vma->vm_mm, addr, &size);
+	spinlock_t *ptl;
+	bool found;
+
+	if (!IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) || !pud)
+		return true;
+	ptl = pud_lock(vma->vm_mm, pud);
+	if (vmlab_pud_is_huge(*pud))
+		visitor->gigantic(vma, addr & PUD_MASK, pud, visitor->arg);
+	found = !vmlab_pud_is_table(*pud);
+	spin_unlock(ptl);
+	return found;
+}
+
 /* Where a VMA maps pages @first to @last; false: nowhere. */
 static bool vmlab_vma_clip(struct vm_area_struct *vma, u64 first, u64 last,
 			   unsigned long *addr, unsigned long *end)
@@ -230,6 +309,8 @@ static void vmlab_vma_visit(struct vm_area_struct *vma, u64 first, u64 last,
 	for (; addr < end; addr = next) {
 		pmd = vmlab_walk(vma->vm_mm, addr, &size);
 		next = min((addr & ~(size - 1)) + size, end);
+		if (!pmd && size == PUD_SIZE && !vmlab_visit_gigantic(vma, addr, visitor))
+			next = addr;
 		if (!pmd)
 			continue;
 		/* One may just become the other. */
@@ -328,6 +409,19 @@ static void vmlab_rmap_young_huge(struct vm_area_struct *vma, unsigned long addr
 		WRITE_ONCE(chunk->frames[i].accessed, 1);
 }
 
+/* One bit tells of all of it.  It stays: what no policy chooses from needs no look again. */
+static void vmlab_rmap_young_gigantic(struct vm_area_struct *vma, unsigned long addr, pud_t *pud,
+				      void *arg)
+{
+	struct vmlab_young_arg *y = arg;
+	unsigned long first = pud_pfn(*pud);
+	unsigned int i;
+
+	for (i = 0; i < y->nr; i++)
+		if (pud_young(*pud) && y->frames[i]->pfn - first < VMLAB_GIGANTIC_FRAMES)
+			__set_bit(i, y->young);
+}
+
 /**
  * vmlab_rmap_young() - read the accessed bits of frames of one 2 MiB
  * @lineage: the lineage, held by the caller
@@ -353,7 +447,8 @@ void vmlab_rmap_young(struct vmlab_lineage *lineage, u64 index,
 		.leaf = index, .frames = frames, .nr = nr, .young = young, .clear = clear,
 	};
 	const struct vmlab_visitor visitor = {
-		.table = vmlab_rmap_young_table, .huge = vmlab_rmap_young_huge, .arg = &arg,
+		.table = vmlab_rmap_young_table, .huge = vmlab_rmap_young_huge,
+		.gigantic = vmlab_rmap_young_gigantic, .arg = &arg,
 	};
 	struct vm_area_struct *vma;
 
@@ -364,17 +459,6 @@ void vmlab_rmap_young(struct vmlab_lineage *lineage, u64 index,
 		cond_resched();
 	}
 	i_mmap_unlock_read(mapping);
-}
-
-/*
- * The object that a VMA maps, or NULL.  A fork exchanges vm_private_data while the
- * child's VMA may be found already; both regions stay meanwhile.
- */
-static struct vmlab_object *vmlab_vma_object(struct vm_area_struct *vma)
-{
-	struct vmlab_region *region = READ_ONCE(vma->vm_private_data);
-
-	return region->object;
 }
 
 /*
@@ -406,11 +490,12 @@ static void vmlab_tlb_flush_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
  */
 static void vmlab_tlb_zap(struct vm_area_struct *vma, unsigned long addr)
 {
-	pmd_t *pmd = vmlab_walk_pmd(vma->vm_mm, addr);
+	unsigned long size;
+	pmd_t *pmd = vmlab_walk(vma->vm_mm, addr, &size);
 
 	if (pmd && vmlab_pmd_is_huge(READ_ONCE(*pmd)))
 		zap_vma_ptes(vma, addr & PMD_MASK, PMD_SIZE);
-	else
+	else if (pmd || size != PUD_SIZE || !vmlab_zap_gigantic(vma, addr))
 		zap_vma_ptes(vma, addr, PAGE_SIZE);
 }
 
@@ -514,6 +599,26 @@ static void vmlab_unmap_huge(struct vm_area_struct *vma, unsigned long addr, pmd
 	unmap->pages += VMLAB_CHUNK_FRAMES;
 }
 
+static void vmlab_unmap_gigantic(struct vm_area_struct *vma, unsigned long addr, pud_t *pud,
+				 void *arg)
+{
+	struct vmlab_unmap_arg *unmap = arg;
+	unsigned long pfn = pud_pfn(*pud);
+	bool ours = !unmap->words;
+	unsigned int i;
+
+	if (!ours)
+		for_each_set_bit(i, unmap->slots, VMLAB_LEAF_SLOTS)
+			ours |= vmlab_word_frame(unmap->words[i])->pfn - pfn <
+				VMLAB_GIGANTIC_FRAMES;
+	if (!ours)
+		return;
+	unmap->addr = addr;
+	pudp_huge_get_and_clear(vma->vm_mm, addr, pud);
+	unmap->pages += VMLAB_GIGANTIC_FRAMES;
+	vmlab_count(vmlab_vma_object(vma)->vm, thp_split_pud, 1);
+}
+
 /*
  * Secondary MMUs (KVM) must hear of it before the PTEs go: only the core's own
  * zap tells them.
@@ -542,7 +647,8 @@ static void vmlab_tlb_unmap_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 {
 	struct vmlab_unmap_arg arg = { .slots = slots, .words = words };
 	const struct vmlab_visitor visitor = {
-		.table = vmlab_unmap_table, .huge = vmlab_unmap_huge, .arg = &arg,
+		.table = vmlab_unmap_table, .huge = vmlab_unmap_huge,
+		.gigantic = vmlab_unmap_gigantic, .arg = &arg,
 	};
 	unsigned int low = find_first_bit(slots, VMLAB_LEAF_SLOTS);
 	unsigned int high = find_last_bit(slots, VMLAB_LEAF_SLOTS);
@@ -647,6 +753,20 @@ static void vmlab_wrprotect_huge(struct vm_area_struct *vma, unsigned long addr,
 	*pages += VMLAB_CHUNK_FRAMES;
 }
 
+static void vmlab_wrprotect_gigantic(struct vm_area_struct *vma, unsigned long addr, pud_t *pud,
+				     void *arg)
+{
+	pud_t old = READ_ONCE(*pud);
+	unsigned int *pages = arg;
+
+	if (!pud_write(old) && !pud_dirty(old))
+		return;
+	while (!try_cmpxchg((long *)&pud->pud, (long *)&old.pud,
+			    pud_val(pud_mkclean(pud_wrprotect(old)))))
+		;
+	*pages += VMLAB_GIGANTIC_FRAMES;
+}
+
 static void vmlab_wrprotect_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vma, u64 first,
 				u64 last, struct mm_struct *flushed)
 {
@@ -655,7 +775,8 @@ static void vmlab_wrprotect_vma(struct vmlab_tlb *tlb, struct vm_area_struct *vm
 	unsigned long addr = vma->vm_start + ((from - vma->vm_pgoff) << PAGE_SHIFT);
 	unsigned int pages = 0, i = 0;
 	const struct vmlab_visitor visitor = {
-		.table = vmlab_wrprotect_table, .huge = vmlab_wrprotect_huge, .arg = &pages,
+		.table = vmlab_wrprotect_table, .huge = vmlab_wrprotect_huge,
+		.gigantic = vmlab_wrprotect_gigantic, .arg = &pages,
 	};
 	bool fresh = false;
 
@@ -837,13 +958,15 @@ static void vmlab_vma_unmap_huge(struct vmlab_tlb *tlb, struct vm_area_struct *v
 		if (pmd && vmlab_pmd_is_huge(READ_ONCE(*pmd))) {
 			vmlab_tlb_zap(vma, addr);
 			vmlab_tlb_flush_vma(tlb, vma, VMLAB_LEAF_SLOTS);
+		} else if (!pmd && size == PUD_SIZE && vmlab_zap_gigantic(vma, addr)) {
+			vmlab_tlb_flush_vma(tlb, vma, VMLAB_GIGANTIC_FRAMES);
 		}
 		cond_resched();
 	}
 }
 
 /**
- * vmlab_rmap_unmap_huge() - unmap what an address space maps by PMDs of 2 MiB
+ * vmlab_rmap_unmap_huge() - unmap what an address space maps by PMDs of 2 MiB, or PUDs
  * @obj: the object
  * @mm: the address space
  * @first: first page
@@ -890,10 +1013,13 @@ static void vmlab_page_is_unmapped_locked(pmd_t *pmd, void *arg)
 static bool vmlab_page_is_unmapped(struct vm_area_struct *vma, unsigned long addr)
 {
 	struct vmlab_unmapped u = { .mm = vma->vm_mm, .addr = addr };
-	pmd_t *pmd = vmlab_walk_pmd(u.mm, addr);
+	unsigned long size;
+	pmd_t *pmd = vmlab_walk(u.mm, addr, &size);
 
 	if (pmd && vmlab_with_table(u.mm, pmd, vmlab_page_is_unmapped_locked, &u))
 		return u.unmapped;
+	if (!pmd && size == PUD_SIZE && vmlab_walk_is_gigantic(u.mm, addr))
+		return false;
 	/* A huge page may be there, or may have been a moment ago, and be still in TLBs. */
 	return !(pmd && pmd_present(READ_ONCE(*pmd))) && !mm_tlb_flush_pending(u.mm);
 }

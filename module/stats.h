@@ -22,6 +22,7 @@
 	X(fault_around,		"a resident neighbour was mapped along") \
 	X(fault_ahead,		"a hole ahead of sequential stores got a frame along") \
 	X(fault_huge,		"a fault mapped 2 MiB at once") \
+	X(fault_gigantic,	"a fault mapped 1 GiB at once") \
 	X(fault_swap,		"a fault had to read swap") \
 	X(fault_retry,		"a fault dropped its lock to wait") \
 	X(fault_sigbus,		"a fault ended in SIGBUS") \
@@ -80,6 +81,7 @@
 	X(thp_retire_table,	"an empty PTE table made room for a PMD") \
 	X(thp_cow_alloc,	"a store to a shared huge page got a copy of all of it") \
 	X(thp_reserve,		"2 MiB were reserved") \
+	X(thp_split_pud,	"1 GiB mapped by one entry was unmapped for a part of it") \
 	X(promote_scan,		"a thread looked for leaves to make huge pages of") \
 	X(promote_scan_leaves,	"leaves that it looked at") \
 	X(compact_chunk,	"a chunk was emptied to be one piece of free memory") \

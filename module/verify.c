@@ -22,7 +22,7 @@
  *             it; the maps' sums are right
  *   ptes      a PTE maps the frame that the slot of its object names, or the zero
  *             page where the slot is an empty one that allows it; a PMD that maps
- *             2 MiB maps the chunk of a huge leaf
+ *             2 MiB maps the chunk of a huge leaf, and a PUD that maps 1 GiB those of 512
  *   writable  no store goes unnoticed: no writable PTE of a frame that is clean,
  *             or that several leaves or objects have, none of the zero page, no
  *             dirty PTE where there may be no writable one; a clean frame has a
@@ -139,6 +139,7 @@ struct vmlab_broken {
  * @nr_writable: those that are writable
  * @nr_huge:	huge leaves
  * @nr_pmds:	PMDs that map one
+ * @nr_puds:	PUDs that map 1 GiB
  * @nr_whole:	free chunks in one piece
  * @find:	looking for a mapped frame: nothing is judged
  * @found:	the frame found
@@ -169,6 +170,7 @@ struct vmlab_check {
 	u64				nr_writable;
 	u64				nr_huge;
 	u64				nr_pmds;
+	u64				nr_puds;
 	u64				nr_whole;
 
 	enum vmlab_law			find;
@@ -584,6 +586,31 @@ static bool vmlab_check_whole(struct vmlab_check *c, struct vmlab_pool *pool,
 	return true;
 }
 
+/* None of what is set aside may be counted as the pool's. */
+static void vmlab_check_gigantic(struct vmlab_check *c, struct vmlab_pool *pool)
+{
+	struct vmlab_gigantic *gigantic;
+	unsigned int i, zeroed, nr = 0;
+
+	list_for_each_entry(gigantic, &pool->gigantic, link) {
+		for (i = 0, zeroed = 0; i < VMLAB_GIGANTIC_CHUNKS; i++) {
+			struct vmlab_chunk *chunk = &gigantic->chunks[i];
+
+			vmlab_check_chunk(c, pool, chunk);
+			if (vmlab_check_whole(c, pool, chunk, &zeroed) || !chunk->offline ||
+			    chunk->gigantic != gigantic || !list_empty(&chunk->link))
+				vmlab_bad(c, VMLAB_LAW_HUGE,
+					  "node %d: a chunk of 1 GiB at pfn %#lx is the pool's",
+					  pool->nid, chunk->frames[0].pfn);
+			cond_resched();
+		}
+		nr++;
+	}
+	if (nr != pool->nr_gigantic)
+		vmlab_bad(c, VMLAB_LAW_HUGE, "node %d: %u pages of 1 GiB, counted %u", pool->nid,
+			  nr, pool->nr_gigantic);
+}
+
 static void vmlab_check_pool(struct vmlab_check *c, struct vmlab_pool *pool)
 {
 	unsigned int i, whole = 0, zeroed = 0;
@@ -596,6 +623,7 @@ static void vmlab_check_pool(struct vmlab_check *c, struct vmlab_pool *pool)
 			free += pool->chunks[i]->nr_free;
 		cond_resched();
 	}
+	vmlab_check_gigantic(c, pool);
 	c->nr_whole += whole;
 	if (whole != pool->nr_whole || zeroed != pool->nr_zeroed_chunks)
 		vmlab_bad(c, VMLAB_LAW_HUGE,
@@ -816,6 +844,35 @@ unlock:
 	spin_unlock(ptl);
 }
 
+/* A PUD that maps 1 GiB, as so many PTEs. */
+static void vmlab_check_gigantic_pud(struct vmlab_check *c, struct vm_area_struct *vma,
+				     pud_t now, unsigned long addr)
+{
+	struct vmlab_region *region = READ_ONCE(vma->vm_private_data);
+	struct vmlab_check_pte found = { .obj = region->object };
+	struct vmlab_leaf *leaf = NULL;
+	unsigned long i;
+
+	if (!c->find && (!found.obj || !vmlab_pud_fits(vma, addr) || !vmlab_pud_special(now)))
+		vmlab_bad(c, VMLAB_LAW_PTES, "1 GiB at %#lx is of no object, or not special", addr);
+	c->nr_puds += !c->find;
+	found.write = pud_write(now);
+	found.dirty = pud_dirty(now);
+	for (i = 0; found.obj && i < VMLAB_GIGANTIC_FRAMES && !c->found; i++) {
+		found.addr = (addr & PUD_MASK) + i * PAGE_SIZE;
+		found.pgoff = linear_page_index(vma, found.addr);
+		found.pfn = pud_pfn(now) + i;
+		if (!(i % VMLAB_LEAF_SLOTS)) {
+			leaf = xa_load(&found.obj->leaves, found.pgoff >> VMLAB_LEAF_SHIFT);
+			if (!c->find && (!leaf || xa_is_value(leaf) || !leaf->huge))
+				vmlab_bad(c, VMLAB_LAW_PTES, "1 GiB at %#lx, no huge leaf at %#lx",
+					  addr, found.addr);
+			cond_resched();
+		}
+		vmlab_check_pte(c, &found, leaf);
+	}
+}
+
 static void vmlab_check_pmds(struct vmlab_check *c, struct vm_area_struct *vma, pud_t *pud,
 			     unsigned long addr, unsigned long end)
 {
@@ -846,7 +903,10 @@ static void vmlab_check_puds(struct vmlab_check *c, struct vm_area_struct *vma, 
 		pud_t now = READ_ONCE(*pud);
 
 		next = pud_addr_end(addr, end);
-		if (pud_present(now) && !pud_leaf(now))
+		/* It may go meanwhile, but what it maps is frozen. */
+		if (vmlab_pud_is_huge(now))
+			vmlab_check_gigantic_pud(c, vma, now, addr);
+		else if (vmlab_pud_is_table(now))
 			vmlab_check_pmds(c, vma, pud, addr, next);
 	}
 }
@@ -1060,16 +1120,33 @@ static void vmlab_break_undo(struct vmlab_check *c)
 
 /* --- one check ----------------------------------------------------------- */
 
+static void vmlab_check_collect(struct vmlab_check *c, struct vmlab_pool *pool)
+{
+	struct vmlab_gigantic *gigantic;
+	unsigned int i;
+
+	for (i = 0; i < pool->nr_chunks; i++)
+		c->chunks[c->nr_chunks++] = (struct vmlab_check_chunk){
+			.frames = pool->chunks[i]->frames, .pool = pool,
+		};
+	list_for_each_entry(gigantic, &pool->gigantic, link)
+		for (i = 0; i < VMLAB_GIGANTIC_CHUNKS; i++)
+			c->chunks[c->nr_chunks++] = (struct vmlab_check_chunk){
+				.frames = gigantic->chunks[i].frames, .pool = pool,
+			};
+}
+
 /* Memory for all counts, before anything stands still.  Both mutexes are held. */
 static int vmlab_check_prepare(struct vmlab_check *c)
 {
 	struct vmlab *vm = c->vm;
-	unsigned int dev, i, nr = 0;
+	unsigned int dev, nr = 0;
 	int nid;
 
 	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
-			nr += vm->pools[nid]->nr_chunks;
+			nr += vm->pools[nid]->nr_chunks +
+			      vm->pools[nid]->nr_gigantic * VMLAB_GIGANTIC_CHUNKS;
 	if (!vmlab_should_fail(vm, VMLAB_INJECT_verify))
 		c->chunks = kvcalloc(nr + 1, sizeof(*c->chunks), GFP_KERNEL);
 	if (!vmlab_should_fail(vm, VMLAB_INJECT_verify))
@@ -1077,11 +1154,8 @@ static int vmlab_check_prepare(struct vmlab_check *c)
 	if (!c->chunks || !c->counts)
 		return -ENOMEM;
 	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
-		for (i = 0; vm->pools[nid] && i < vm->pools[nid]->nr_chunks; i++)
-			c->chunks[c->nr_chunks++] = (struct vmlab_check_chunk){
-				.frames = vm->pools[nid]->chunks[i]->frames,
-				.pool = vm->pools[nid],
-			};
+		if (vm->pools[nid])
+			vmlab_check_collect(c, vm->pools[nid]);
 	sort(c->chunks, c->nr_chunks, sizeof(*c->chunks), vmlab_check_by_address, NULL);
 
 	for (dev = 0; dev < VMLAB_SWAP_MAX_DEVS; dev++) {
@@ -1161,8 +1235,8 @@ static void vmlab_check_details(struct vmlab_check *c, enum vmlab_law law, struc
 		seq_printf(m, "%llu writable PTEs", c->nr_writable);
 		break;
 	case VMLAB_LAW_HUGE:
-		seq_printf(m, "%llu huge leaves, %llu PMDs, %llu whole chunks free", c->nr_huge,
-			   c->nr_pmds, c->nr_whole);
+		seq_printf(m, "%llu huge leaves, %llu PMDs, %llu PUDs, %llu whole chunks free",
+			   c->nr_huge, c->nr_pmds, c->nr_puds, c->nr_whole);
 		break;
 	case VMLAB_LAW_COUNTS:
 		seq_printf(m, "%llu leaves of %llu objects", c->nr_leaves, c->nr_objects);

@@ -381,6 +381,7 @@ struct vmlab_object {
  * @clone_sem:	which of its objects own which leaf; see the head of this file
  * @nr_objects:	its objects but the first
  * @cloned:	there were others once: read-only PTEs need not be news to stores
+ * @gigantic:	some of it was a page of 1 GiB once: PUDs may map it
  * @limit:	bound of @nr_frames, 0: none
  * @hand:	where eviction for the limit goes on (page index)
  * @rcu:	freed after a grace period
@@ -397,6 +398,7 @@ struct vmlab_lineage {
 	struct rw_semaphore	clone_sem;
 	atomic_t		nr_objects;
 	bool			cloned;
+	bool			gigantic;
 	unsigned long		limit;
 	u64			hand;
 	struct rcu_head		rcu;
@@ -455,6 +457,9 @@ struct vmlab_pcp {
  * @whole:	chunks with all frames free; those that are zeroed at the tail
  * @nr_whole:	how many of them are 2 MiB in one piece
  * @nr_zeroed_chunks: how many of those are zeroed
+ * @gigantic:	pages of 1 GiB, which are in none of the other lists; changes only while the
+ *		instance is frozen
+ * @nr_gigantic: how many
  * @stock:	the first of the frames zeroed ahead
  * @nr_free:	free frames outside the per-CPU caches, the stock included
  * @nr_stock:	frames in @stock
@@ -487,6 +492,8 @@ struct vmlab_pool {
 	struct list_head	whole;
 	unsigned int		nr_whole;
 	unsigned int		nr_zeroed_chunks;
+	struct list_head	gigantic;
+	unsigned int		nr_gigantic;
 	struct vmlab_frame	*stock;
 	unsigned long		nr_free;
 	unsigned long		nr_stock;
@@ -850,8 +857,15 @@ bool vmlab_huge_fits(struct vm_area_struct *vma, unsigned long addr);
 vm_fault_t vmlab_huge_fault(struct vm_fault *vmf, struct vmlab_object *obj, bool write,
 			    unsigned int flags, int *node);
 bool vmlab_huge_store(struct vm_fault *vmf, struct vmlab_object *obj, int *node);
+
+/* What is true of all pages of a huge leaf. */
+#define VMLAB_ALL_ALONE		0x1	/* the object's alone */
+#define VMLAB_ALL_DIRTY		0x2	/* without a copy on swap */
+unsigned int vmlab_leaf_all(struct vmlab_leaf *leaf);
 int vmlab_huge_create(struct vmlab_object *obj, u64 index, struct vmlab_place place,
 		      struct user_struct *payer);
+int vmlab_huge_create_in(struct vmlab_object *obj, u64 index, struct vmlab_place place,
+			 struct vmlab_chunk *chunk, struct user_struct *payer);
 void vmlab_chunk_drop(struct vmlab_leaf *leaf);
 void vmlab_chunk_zero(struct vmlab_chunk *chunk);
 
@@ -884,6 +898,78 @@ int vmlab_range_split(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 /* reserve.c */
 void vmlab_chunk_unreserve(struct vmlab_chunk *chunk);
 int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+int vmlab_range_reserve_gigantic(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
+
+/* gigantic.c, pud.c */
+#define VMLAB_GIGANTIC_FRAMES	(PUD_SIZE >> PAGE_SHIFT)
+#define VMLAB_GIGANTIC_CHUNKS	(VMLAB_GIGANTIC_FRAMES >> VMLAB_CHUNK_SHIFT)
+
+/**
+ * struct vmlab_gigantic - 1 GiB of contiguous memory, set aside for RESERVE
+ * @link:	in pool->gigantic
+ * @chunks:	its chunks, all of them, by address
+ * @frames:	theirs
+ * @claimed:	somebody is about to use it, or to free it
+ *
+ * @claimed is under pool->lock, as the chunks are.
+ */
+struct vmlab_gigantic {
+	struct list_head	link;
+	struct vmlab_chunk	*chunks;
+	struct vmlab_frame	*frames;
+	bool			claimed;
+};
+
+#ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
+struct vmlab_gigantic *vmlab_gigantic_claim(struct vmlab *vm, struct vmlab_place place);
+void vmlab_gigantic_unclaim(struct vmlab_gigantic *gigantic);
+int vmlab_gigantic_set(struct vmlab_pool *pool, unsigned int nr);
+unsigned int vmlab_gigantic_count(struct vmlab_pool *pool, unsigned int *nr_free);
+void vmlab_gigantic_exit(struct vmlab_pool *pool);
+
+struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index,
+					   unsigned int *all);
+bool vmlab_pud_fits(struct vm_area_struct *vma, unsigned long addr);
+bool vmlab_pud_may_map(struct vm_area_struct *vma, struct vmlab_object *obj,
+		       unsigned long addr);
+bool vmlab_pud_map(struct vm_fault *vmf, struct vmlab_object *obj, bool write, int *node);
+#else
+static inline struct vmlab_gigantic *vmlab_gigantic_claim(struct vmlab *vm,
+							  struct vmlab_place place)
+{
+	return NULL;
+}
+
+static inline void vmlab_gigantic_unclaim(struct vmlab_gigantic *gigantic)
+{
+}
+
+static inline int vmlab_gigantic_set(struct vmlab_pool *pool, unsigned int nr)
+{
+	return nr ? -EOPNOTSUPP : 0;
+}
+
+static inline unsigned int vmlab_gigantic_count(struct vmlab_pool *pool, unsigned int *nr_free)
+{
+	*nr_free = 0;
+	return 0;
+}
+
+static inline void vmlab_gigantic_exit(struct vmlab_pool *pool)
+{
+}
+
+static inline struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index,
+							 unsigned int *all)
+{
+	return NULL;
+}
+
+static inline bool vmlab_pud_fits(struct vm_area_struct *vma, unsigned long addr)
+{
+	return false;
+}
+#endif
 
 /* retire.c */
 void vmlab_retire_tables(struct vmlab_object *obj, u64 index);
@@ -942,6 +1028,7 @@ void vmlab_pool_put_stock(struct vmlab_pool *pool, struct vmlab_frame *frame);
 bool vmlab_pool_trim_stock(struct vmlab_pool *pool, unsigned long keep);
 void vmlab_chunk_free(struct vmlab_chunk *chunk);
 struct vmlab_chunk *vmlab_chunk_alloc(struct vmlab_pool *pool);
+bool vmlab_machine_has_room(unsigned long nr);
 void vmlab_pool_link_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
 void vmlab_pool_unlink_locked(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
 void vmlab_pool_unlink_chunk(struct vmlab_pool *pool, struct vmlab_chunk *chunk);
@@ -1039,6 +1126,17 @@ pmd_t *vmlab_walk_pmd(struct mm_struct *mm, unsigned long addr);
 typedef void (*vmlab_table_fn)(pmd_t *pmd, void *arg);
 bool vmlab_with_table(struct mm_struct *mm, pmd_t *pmd, vmlab_table_fn fn, void *arg);
 
+static inline bool vmlab_pud_is_table(pud_t pud)
+{
+	return pud_present(pud) && !pud_leaf(pud);
+}
+
+/* Also with PROT_NONE, where pud_present() is false. */
+static inline bool vmlab_pud_is_huge(pud_t pud)
+{
+	return pud_leaf(pud);
+}
+
 /* An entry that points to a PTE table, as opposed to one that maps 2 MiB, or nothing. */
 static inline bool vmlab_pmd_is_table(pmd_t pmd)
 {
@@ -1079,6 +1177,10 @@ typedef void (*vmlab_rmap_fn)(struct vm_area_struct *vma, unsigned long addr,
  */
 typedef void (*vmlab_rmap_huge_fn)(struct vm_area_struct *vma, unsigned long addr,
 				   pmd_t *pmd, void *arg);
+
+/* The same for a PUD that maps 1 GiB. */
+typedef void (*vmlab_rmap_gigantic_fn)(struct vm_area_struct *vma, unsigned long addr,
+				       pud_t *pud, void *arg);
 void vmlab_rmap_for_each_vma(struct vmlab_lineage *lineage,
 			     void (*fn)(struct vm_area_struct *vma, void *arg),
 			     void *arg);
@@ -1202,7 +1304,7 @@ int vmlab_oom(struct vmlab *vm, struct vmlab_place place, unsigned long ends);
 /* mempolicy.c */
 u64 vmlab_mpol_from(const struct mempolicy *pol);
 u64 vmlab_mpol_find(struct vmlab_object *obj, u64 pgoff);
-bool vmlab_mpol_is_one(struct vmlab_object *obj, u64 index);
+bool vmlab_mpol_is_one(struct vmlab_object *obj, u64 index, u64 nr);
 int vmlab_mpol_check(struct vmlab *vm, u64 mpol);
 void vmlab_mpol_init(struct vmlab_object *obj);
 void vmlab_mpol_exit(struct vmlab_object *obj);

@@ -168,6 +168,8 @@ static u32 vmlab_walk_flags(unsigned int level, u64 entry)
 		flags |= VMLAB_WALK_HUGE;
 	if (level == VMLAB_WALK_PMD && (entry & VMLAB_PMD_SPECIAL))
 		flags |= VMLAB_WALK_SPECIAL;
+	if (level == VMLAB_WALK_PUD && vmlab_pud_special(__pud(entry)))
+		flags |= VMLAB_WALK_SPECIAL;
 	return flags | vmlab_walk_translate(vmlab_walk_memory_bits,
 					    ARRAY_SIZE(vmlab_walk_memory_bits), entry);
 }

@@ -174,7 +174,7 @@ static uint64_t hits(const char *event)
 }
 
 /* As enum vmlab_fault_kind in module/fault_kind.h. */
-enum { ZERO = 1, HOLE, MINOR, MKWRITE, COW, REUSE, SWAP, RETRY, NO_PAGE, HUGE };
+enum { ZERO = 1, HOLE, MINOR, MKWRITE, COW, REUSE, SWAP, RETRY, NO_PAGE, HUGE, GIGANTIC };
 
 /* Which runs a counter must have grown in, or else it was not tested there. */
 #define BUSY 1
@@ -206,6 +206,8 @@ static const struct {
 	  .sum = { .event = "fault_exit", .key = "kind", .want = NO_PAGE } },
 	{ "fault_huge", BUSY | FAILING,
 	  .sum = { .event = "fault_exit", .key = "kind", .want = HUGE } },
+	{ "fault_gigantic", 0,
+	  .sum = { .event = "fault_exit", .key = "kind", .want = GIGANTIC } },
 	{ "thp_collapse_alloc", BUSY | FAILING, .sum = { .event = "promote" } },
 	{ "thp_split_page", BUSY | FAILING, .sum = { .event = "split" } },
 	{ "clone", BUSY | FAILING, .sum = { .event = "clone" } },

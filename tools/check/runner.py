@@ -290,9 +290,10 @@ def run_step(report, group, name, command, seconds):
     return status == 0
 
 
-# NUMA nodes of guests besides the usual two that are alike. Of the four one has no memory, one no CPU, and none is as
-# far from the others as the next.
+# Guests besides the usual one, which has two NUMA nodes that are alike. Of four nodes one has no memory, one no CPU, and
+# none is as far from the others as the next; a large guest has some whole GiB.
 SHAPES = {
+    "large": ["--node", "cpus=2,memory=6G"],
     "one": ["--node", "cpus=2,memory=2G"],
     "four": [
         "--node", "cpus=1,memory=1G,distance=10:25:30:15", "--node", "cpus=1,memory=1G,distance=25:10:15:30",
