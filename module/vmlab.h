@@ -40,6 +40,8 @@
  *   collapse.c  moves the pages of 2 MiB into one chunk
  *   promote.c   the threads that have that done
  *   reserve.c   huge pages that stay
+ *   gigantic.c  pages of 1 GiB, set aside for these
+ *   pud.c       maps such a page by one entry
  *   compact.c   makes free chunks of free frames
  *   retire.c    takes empty PTE tables away, for a PMD that maps 2 MiB
  *   oom.c       when nothing can be reclaimed
@@ -80,7 +82,7 @@
  *                                   an unshared leaf is published; write()'s copy.
  *                                   No frame is waited for under it; memory
  *                                   of the machine is (clone.c)
- *                 i_mmap_rwsem      as the core takes it
+ *                 i_mmap_rwsem      as the core takes it; for write: a PUD is set (pud.c)
  *                 lock of object->mpols  which policy goes for a range; let go where
  *                                   memory is waited for.  Lookups take none
  *                   xa_lock of object->leaves, then of lineage->leaves

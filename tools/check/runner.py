@@ -631,7 +631,7 @@ def build_selftests(report):
 
 
 def run_programs(report, kernels, chosen, **options):
-    """Runs programs in guests, those of all lanes side by side, and then those of each shape."""
+    """Runs programs in guests, those of all lanes side by side, and then those of other shapes, two by two."""
     lanes = []
     for kernel in kernels:
         mine = [program for program in chosen if kernel.runs(program)]
@@ -641,14 +641,15 @@ def run_programs(report, kernels, chosen, **options):
             if todo:
                 lanes.append(Guest(report, kernel, todo, name, **options))
     run_lanes(report, lanes)
+    shaped = []
     for shape in SHAPES:
-        lanes = []
         for kernel in kernels:
             # What there is to be seen of nodes is seen under pressure.
             todo = [("pressure", program) for program in chosen if kernel.runs(program) and shape in program.shapes]
             if todo:
-                lanes.append(Guest(report, kernel, todo, f"{kernel.name}-{shape}", shape, **options))
-        run_lanes(report, lanes)
+                shaped.append(Guest(report, kernel, todo, f"{kernel.name}-{shape}", shape, **options))
+    for first in range(0, len(shaped), 2):
+        run_lanes(report, shaped[first:first + 2])
 
 
 def run_lanes(report, guests):
