@@ -88,7 +88,8 @@ unsigned int vmlab_chunk_take(struct vmlab_chunk *chunk,
 void vmlab_chunk_put(struct vmlab_chunk *chunk, struct vmlab_frame *frame)
 {
 	__set_bit(vmlab_frame_index(frame), chunk->free);
-	WRITE_ONCE(chunk->reserved, false);
+	if (!chunk->gigantic)
+		WRITE_ONCE(chunk->reserved, false);
 	vmlab_frame_set_state(frame, VMLAB_FRAME_FREE);
 	WRITE_ONCE(frame->zeroed, 0);
 	WRITE_ONCE(chunk->nr_free, chunk->nr_free + 1);

@@ -145,13 +145,35 @@ static inline bool vmlab_pmd_special(pmd_t pmd)
 }
 #endif
 
-/* 2026-11-30: kernels without that for PUDs have none that is ours, either: see pud.c. */
-#ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
+/*
+ * 2026-11-30: what pages of 1 GiB need came with 6.12.  That kernel walks into a table that is
+ * none where one thread reads /proc/PID/smaps of a PUD that another maps anew, before 6.12.84
+ * (6.18.21, 6.19.11, 7.0: "mm/pagewalk: fix race between concurrent split and refault"); the
+ * first that was read whole, and tested, is 6.12.117.  Kbuild has the condition, too.
+ */
+#if defined(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) && defined(CONFIG_CONTIG_ALLOC)
+#define VMLAB_HAVE_GIGANTIC	1
+
+static inline bool vmlab_gigantic_works(void)
+{
+	return boot_cpu_has(X86_FEATURE_GBPAGES) &&
+	       (LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0) ||
+		(LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 117) &&
+		 LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)));
+}
+
 static inline bool vmlab_pud_special(pud_t pud)
 {
 	return pud_special(pud);
 }
 #else
+#define VMLAB_HAVE_GIGANTIC	0
+
+static inline bool vmlab_gigantic_works(void)
+{
+	return false;
+}
+
 static inline bool vmlab_pud_special(pud_t pud)
 {
 	return false;

@@ -72,8 +72,7 @@ static unsigned long vmlab_get_gigantic_area(struct file *file, unsigned long le
 {
 	unsigned long addr;
 
-	if (!IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) || len < PUD_SIZE ||
-	    len > TASK_SIZE - PUD_SIZE)
+	if (!vmlab_gigantic_works() || len < PUD_SIZE || len > TASK_SIZE - PUD_SIZE)
 		return -ENOMEM;
 	addr = thp_get_unmapped_area(file, 0, len + PUD_SIZE, pgoff, flags);
 	if (IS_ERR_VALUE(addr))

@@ -1075,7 +1075,7 @@ out:
 	return ret;
 }
 
-#ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
+#if VMLAB_HAVE_GIGANTIC
 /*
  * The core asks this before there is a table where a larger page could be mapped.  For 2 MiB that
  * is left to ->fault, which 6.1 asks as well.
@@ -1112,8 +1112,9 @@ const struct vm_operations_struct vmlab_vm_ops = {
 	.close		= vmlab_region_close,
 	.fault		= vmlab_vm_fault,
 	.map_pages	= vmlab_vm_map_pages,
-#ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
+#if VMLAB_HAVE_GIGANTIC
 	.huge_fault	= vmlab_vm_huge_fault,
+	.mprotect	= vmlab_region_mprotect,
 #endif
 	.pfn_mkwrite	= vmlab_vm_pfn_mkwrite,
 	.access		= vmlab_vma_access,

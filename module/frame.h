@@ -106,8 +106,9 @@ struct vmlab_frame {
  * @nr_free:	bits set in @free
  * @offline:	being emptied, or part of a page of 1 GiB: frames are not handed out from it
  * @zeroed:	all frames are free and known to be all zero
- * @reserved:	a huge page of RESERVE, until the first of its frames is freed.  Set before
- *		a slot names it; read by who holds a slot that does, or the instance frozen
+ * @reserved:	a huge page of RESERVE, until the first of its frames is freed; part of a page
+ *		of 1 GiB: until the last is.  Set before a slot names it; read by who holds a
+ *		slot that does, or the instance frozen
  * @payer:	as long as it is reserved: whose RLIMIT_MEMLOCK it counts against
  * @gigantic:	the page of 1 GiB that it is a part of, for ever; or NULL
  * @free:	a bit per frame: free here

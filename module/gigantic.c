@@ -8,8 +8,10 @@
  * them, and a frame that is freed goes back to its chunk and no further.  So one is free again
  * when all its chunks are whole.  It must never take a part of one for anything but RESERVE.
  *
- * Linux has alloc_contig_pages() for this, which 6.12 exports not yet; what that does with
- * alloc_contig_range() (mm/page_alloc.c) is done here: try each place that could do.
+ * Linux has alloc_contig_pages() for this, which 6.12 does not export yet.  Like that, this tries
+ * with alloc_contig_range() (mm/page_alloc.c) each place that could do: the highest first, to
+ * leave what devices can reach to them, and never in ZONE_MOVABLE, which must be one that can
+ * be emptied.
  */
 #include <linux/gfp.h>
 #include <linux/memory_hotplug.h>
@@ -28,6 +30,8 @@ static bool vmlab_gigantic_may_be_at(unsigned long pfn)
 	struct zone *zone = page ? page_zone(page) : NULL;
 	unsigned long end = pfn + VMLAB_GIGANTIC_FRAMES;
 
+	if (!zone || zone_idx(zone) == ZONE_MOVABLE)
+		return false;
 	for (; pfn < end; pfn++) {
 		page = pfn_to_online_page(pfn);
 		if (!page || page_zone(page) != zone || PageReserved(page) || PageHuge(page))
@@ -42,9 +46,10 @@ static bool vmlab_gigantic_may_be_at(unsigned long pfn)
 /* 1 GiB of a node's memory, emptied: its first page frame, or 0. */
 static unsigned long vmlab_gigantic_try_memory(int nid)
 {
-	unsigned long pfn = ALIGN(node_start_pfn(nid), VMLAB_GIGANTIC_FRAMES);
+	unsigned long pfn = ALIGN_DOWN(node_end_pfn(nid), VMLAB_GIGANTIC_FRAMES);
 
-	for (; pfn + VMLAB_GIGANTIC_FRAMES <= node_end_pfn(nid); pfn += VMLAB_GIGANTIC_FRAMES) {
+	while (pfn >= node_start_pfn(nid) + VMLAB_GIGANTIC_FRAMES) {
+		pfn -= VMLAB_GIGANTIC_FRAMES;
 		if (fatal_signal_pending(current))
 			return 0;
 		if (vmlab_gigantic_may_be_at(pfn) &&
@@ -206,7 +211,7 @@ static int vmlab_gigantic_add(struct vmlab_pool *pool)
 	percpu_down_write(&pool->vm->activity);
 	spin_lock(&pool->lock);
 	list_add_tail(&gigantic->link, &pool->gigantic);
-	pool->nr_gigantic++;
+	WRITE_ONCE(pool->nr_gigantic, pool->nr_gigantic + 1);
 	spin_unlock(&pool->lock);
 	percpu_up_write(&pool->vm->activity);
 	return 0;
@@ -221,7 +226,7 @@ static int vmlab_gigantic_remove(struct vmlab_pool *pool)
 	percpu_down_write(&pool->vm->activity);
 	spin_lock(&pool->lock);
 	list_del(&gigantic->link);
-	pool->nr_gigantic--;
+	WRITE_ONCE(pool->nr_gigantic, pool->nr_gigantic - 1);
 	spin_unlock(&pool->lock);
 	percpu_up_write(&pool->vm->activity);
 	vmlab_gigantic_free(gigantic);
@@ -235,13 +240,16 @@ static int vmlab_gigantic_remove(struct vmlab_pool *pool)
  *
  * Context: sleeps; no locks.
  * Return: 0; -ENOMEM: no GiB of the node can be emptied, -EBUSY: the rest is in use, or -EINTR
- * on a fatal signal: there are as many then as it got to.
+ * on a fatal signal: there are as many then as it got to; -EOPNOTSUPP: the kernel or the
+ * processor cannot map them.
  */
 int vmlab_gigantic_set(struct vmlab_pool *pool, unsigned int nr)
 {
 	struct vmlab *vm = pool->vm;
 	int err = 0;
 
+	if (nr && !vmlab_gigantic_works())
+		return -EOPNOTSUPP;
 	if (mutex_lock_killable(&vm->resize_mutex))
 		return -EINTR;
 	while (!err && pool->nr_gigantic < nr)

@@ -362,7 +362,8 @@ static void vmlab_leaf_usage(struct vmlab_leaf *leaf, struct vmlab_usage *usage)
 
 		if (!vmlab_word_is_frame(word))
 			continue;
-		usage->on_node[vmlab_frame_nid(vmlab_word_frame(word))]++;
+		if (!vmlab_word_frame(word)->chunk->gigantic)
+			usage->on_node[vmlab_frame_nid(vmlab_word_frame(word))]++;
 		usage->dirty += vmlab_frame_seems_dirty(vmlab_word_frame(word));
 		usage->shared += leaf->owners > 1 ||
 				 atomic_read(&vmlab_word_frame(word)->refs) > 1;

@@ -522,11 +522,13 @@ void vmlab_frame_free(struct vmlab_frame *frame)
 
 	WRITE_ONCE(frame->zeroed, 0);
 	/* Whoever gets it next has been promised nothing. */
-	if (unlikely(READ_ONCE(frame->chunk->reserved)))
+	if (unlikely(READ_ONCE(frame->chunk->reserved))) {
+		/* Part of a page of 1 GiB is reserved for as long as it is in use. */
+		if (frame->chunk->gigantic) {
+			vmlab_frame_free_direct(frame);
+			return;
+		}
 		vmlab_chunk_unreserve(frame->chunk);
-	if (unlikely(frame->chunk->gigantic)) {
-		vmlab_frame_free_direct(frame);
-		return;
 	}
 	pcp = get_cpu_ptr(pool->pcp);
 	if (pcp->nr >= 2 * pool->pcp_batch) {
@@ -687,15 +689,21 @@ void vmlab_chunk_put_whole(struct vmlab_chunk *chunk, bool zeroed)
  * vmlab_frame_free_direct() - give a frame back past the per-CPU caches
  * @frame: INFLIGHT; nothing maps it, no slot names it
  *
- * For frames whose chunk is to become empty.
+ * For frames whose chunk is to become empty, or is part of a page of 1 GiB.
  */
 void vmlab_frame_free_direct(struct vmlab_frame *frame)
 {
 	struct vmlab_pool *pool = vmlab_frame_pool(frame);
+	struct vmlab_chunk *chunk = frame->chunk;
+	struct user_struct *payer = NULL;
 
 	spin_lock(&pool->lock);
 	vmlab_pool_put(pool, frame);
+	/* With the lock held: the next may reserve it at once. */
+	if (chunk->gigantic && vmlab_chunk_is_whole(chunk))
+		payer = vmlab_chunk_take_payer(chunk);
 	spin_unlock(&pool->lock);
+	vmlab_payer_put(payer);
 }
 
 /**

@@ -5,33 +5,38 @@
  * Owns every PUD that vmlab sets.  Where all 512 leaves of a GiB are huge ones, and their
  * chunks those of one gigantic page in their order (gigantic.c), one entry can map it.  It is
  * nothing but a shorter way to the same frames: who unmaps a page of it takes the entry away
- * (rmap.c), and the rest comes back by PMDs, as a table is then in its place, for good.
+ * (rmap.c), and the next access sets it again, or, where that cannot be, what it needs of 2 MiB
+ * or 4 KiB: then a table is in its place, for good.
  *
  * Rules that keep memory whole:
  *
  *  - A PUD is set with i_mmap_rwsem held for write since the first leaf was looked at, each
  *    under its lock, and found huge, with none of its slots locked.  All who unmap hold it for
- *    read: who has locked a slot by then was seen, who does later finds the PUD.  And the core's
- *    zap_pud_range() (mm/memory.c), which is called only so but for munmap() and exit(), never
- *    meets one that comes just then, which it would call bad.
- *  - It is set with mmap_lock held, not the lock of the VMA alone: ->open takes away what is
- *    mapped so before a VMA is split or moved (region.c), as the core cannot split a PUD that
- *    two VMAs share, nor move a part of one (move_page_tables() in mm/mremap.c), and after it
- *    none may come.
+ *    read: who has locked a slot by then was seen, who does later finds the PUD.  And who has the
+ *    core zap where he has not seen a table below the PUD (zap_pud_range() in mm/memory.c) holds
+ *    it, so that none comes just then, which would be called bad.
+ *  - It is set with mmap_lock held, not the lock of the VMA alone: ->open and ->mprotect take
+ *    away what is mapped so before a VMA is split, moved or protected (region.c), and after it
+ *    none may come.  The core cannot split a PUD that two VMAs share, nor move a part of one
+ *    (move_page_tables() in mm/mremap.c); and it warns where it finds one that PROT_NONE hides
+ *    (pudp_invalidate() in arch/x86/mm/pgtable.c).
  *  - It is writable only where every page is the object's alone and dirty; else it is clean.
  *
  * Only kernels with a special bit for PUDs are built with this (ARCH_SUPPORTS_PUD_PFNMAP, of
- * 6.12): get_user_pages() leaves those alone.
+ * 6.12): get_user_pages() leaves those alone.  userfaultfd, which would have them split by
+ * others than their owner, may be refused such mappings by the kernel, or not: here it bars them.
  */
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
+#include <linux/userfaultfd_k.h>
 
 #include "vmlab.h"
 
-/* The chunk of a huge leaf that nobody is about to change; NULL: it is no such leaf. */
-static struct vmlab_chunk *vmlab_pud_look(struct vmlab_object *obj, u64 index, unsigned int *all)
+/* The chunk of a huge leaf, and, if @still, of one that nobody is about to change; or NULL. */
+static struct vmlab_chunk *vmlab_pud_look(struct vmlab_object *obj, u64 index, bool still,
+					  unsigned int *all)
 {
 	struct vmlab_chunk *chunk = NULL;
 	struct vmlab_leaf *leaf;
@@ -40,8 +45,8 @@ static struct vmlab_chunk *vmlab_pud_look(struct vmlab_object *obj, u64 index, u
 	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
 	if (leaf) {
 		spin_lock(&leaf->lock);
-		if (!leaf->dead && leaf->huge && !leaf->nr_locked && !leaf->frozen &&
-		    vmlab_leaf_is_of(obj, leaf)) {
+		if (!leaf->dead && leaf->huge && vmlab_leaf_is_of(obj, leaf) &&
+		    !(still && (leaf->nr_locked || leaf->frozen))) {
 			chunk = vmlab_word_frame(leaf->words[0])->chunk;
 			*all &= vmlab_leaf_all(leaf);
 		}
@@ -55,13 +60,14 @@ static struct vmlab_chunk *vmlab_pud_look(struct vmlab_object *obj, u64 index, u
  * vmlab_gigantic_find() - is 1 GiB of an object one gigantic page?
  * @obj: the object
  * @index: the first of its 512 leaves
+ * @still: only if nobody is about to change any of it
  * @all: out: VMLAB_ALL_* of all its pages
  *
  * Context: sleeps; vm->activity held for read.  The answer lasts with i_mmap_rwsem held for
  * write, as far as the head of this file says.
  * Return: the page, or NULL.
  */
-struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index,
+struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index, bool still,
 					   unsigned int *all)
 {
 	struct vmlab_gigantic *gigantic = NULL;
@@ -70,7 +76,7 @@ struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index,
 
 	*all = VMLAB_ALL_ALONE | VMLAB_ALL_DIRTY;
 	for (i = 0; i < VMLAB_GIGANTIC_CHUNKS; i++) {
-		chunk = vmlab_pud_look(obj, index + i, all);
+		chunk = vmlab_pud_look(obj, index + i, still, all);
 		if (!chunk || !chunk->gigantic || (gigantic && chunk->gigantic != gigantic) ||
 		    chunk != &chunk->gigantic->chunks[i])
 			return NULL;
@@ -130,7 +136,7 @@ static bool vmlab_pud_set(struct vm_fault *vmf, unsigned long pfn, bool write)
 bool vmlab_pud_may_map(struct vm_area_struct *vma, struct vmlab_object *obj, unsigned long addr)
 {
 	return READ_ONCE(obj->lineage->gigantic) && vmlab_pud_fits(vma, addr) &&
-	       !mm_has_notifiers(vma->vm_mm);
+	       !mm_has_notifiers(vma->vm_mm) && !userfaultfd_armed(vma);
 }
 
 /**
@@ -149,10 +155,15 @@ bool vmlab_pud_map(struct vm_fault *vmf, struct vmlab_object *obj, bool write, i
 	struct address_space *mapping = obj->lineage->inode->i_mapping;
 	struct vmlab_gigantic *gigantic;
 	bool writable, mapped = false;
+	struct vmlab_chunk *chunk;
 	unsigned int all;
 
+	/* To look at all of it takes long: not where the first 2 MiB tell that it is none. */
+	chunk = vmlab_pud_look(obj, index, true, &all);
+	if (!chunk || !chunk->gigantic)
+		return false;
 	i_mmap_lock_write(mapping);
-	gigantic = vmlab_gigantic_find(obj, index, &all);
+	gigantic = vmlab_gigantic_find(obj, index, true, &all);
 	writable = (vmf->vma->vm_flags & VM_WRITE) && all == (VMLAB_ALL_ALONE | VMLAB_ALL_DIRTY);
 	if (gigantic && (writable || !write)) {
 		mapped = vmlab_pud_set(vmf, gigantic->frames[0].pfn, writable);

@@ -305,6 +305,37 @@ void vmlab_region_put(struct vmlab_region *region)
 		kref_put(&region->ref, vmlab_region_release);
 }
 
+/* A part of what a PUD maps must not be changed by the core: see pud.c.  A fork has none yet. */
+static void vmlab_region_unmap_gigantic(struct vm_area_struct *vma, unsigned long start,
+					unsigned long end)
+{
+	struct vmlab_region *region = vma->vm_private_data;
+
+	if (READ_ONCE(region->object->lineage->gigantic))
+		vmlab_rmap_unmap_huge(region->object, vma->vm_mm, linear_page_index(vma, start),
+				      linear_page_index(vma, end - PAGE_SIZE), true);
+}
+
+/**
+ * vmlab_region_mprotect() - vm_operations->mprotect: part of a VMA is about to be protected
+ * @vma: the VMA
+ * @start: first address
+ * @end: behind the last one
+ * @flags: what the part is going to have
+ *
+ * Context: mmap_lock held for write; sleeps.
+ * Return: 0: it may be.
+ */
+int vmlab_region_mprotect(struct vm_area_struct *vma, unsigned long start, unsigned long end,
+			  unsigned long flags)
+{
+	struct vmlab_region *region = vma->vm_private_data;
+
+	if (region->object)
+		vmlab_region_unmap_gigantic(vma, start, end);
+	return 0;
+}
+
 /**
  * vmlab_region_open() - vm_operations->open: a VMA was split, moved or forked
  * @vma: the new VMA, with the old one's vm_private_data
@@ -325,13 +356,12 @@ void vmlab_region_open(struct vm_area_struct *vma)
 		return;
 	/*
 	 * It may be mremap() that moves what is mapped here.  Who evicts must not make a huge PMD
-	 * an empty one meanwhile, where the core would move that as a table.  A PUD that maps
-	 * memory can be neither moved in part nor split: see pud.c.
+	 * an empty one meanwhile, where the core would move that as a table.
 	 */
-	if ((!vmlab_mremap_looks_again() || READ_ONCE(region->object->lineage->gigantic)) &&
-	    vma->vm_mm == current->mm)
+	if (!vmlab_mremap_looks_again() && vma->vm_mm == current->mm)
 		vmlab_rmap_unmap_huge(region->object, vma->vm_mm, vma->vm_pgoff,
-				      vma->vm_pgoff + vma_pages(vma) - 1);
+				      vma->vm_pgoff + vma_pages(vma) - 1, false);
+	vmlab_region_unmap_gigantic(vma, vma->vm_start, vma->vm_end);
 	if (vma->vm_mm != region->mm && vmlab_region_is_private(region))
 		WRITE_ONCE(vma->vm_private_data, vmlab_region_fork(vma, region->object));
 	else

@@ -6,7 +6,8 @@
  * before a slot names it until the first of its frames is freed, and who evicts, discards,
  * splits or moves asks for that.  Other than for a huge page by chance other nodes are asked
  * for one, chunks are emptied, and pages evicted.  1 GiB is 512 chunks of one of the pages that
- * gigantic.c has set aside, and no others.
+ * gigantic.c has set aside, and no others: each is reserved, and paid for, until the last of its
+ * frames is freed, as nothing else could get them back.
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>
@@ -16,6 +17,35 @@
 #include "vmlab.h"
 
 /**
+ * vmlab_chunk_take_payer() - a chunk need not stay any more, but is still paid for
+ * @chunk: the chunk
+ *
+ * Context: any but interrupts; others may do the same.
+ * Return: who pays, for vmlab_payer_put(); or NULL.
+ */
+struct user_struct *vmlab_chunk_take_payer(struct vmlab_chunk *chunk)
+{
+	struct user_struct *payer = xchg(&chunk->payer, NULL);
+
+	WRITE_ONCE(chunk->reserved, false);
+	return payer;
+}
+
+/**
+ * vmlab_payer_put() - nobody pays for a chunk any more
+ * @payer: from vmlab_chunk_take_payer()
+ *
+ * Context: any but interrupts.
+ */
+void vmlab_payer_put(struct user_struct *payer)
+{
+	if (!payer)
+		return;
+	vmlab_lock_uncharge(payer, VMLAB_CHUNK_FRAMES);
+	free_uid(payer);
+}
+
+/**
  * vmlab_chunk_unreserve() - a chunk need not stay any more
  * @chunk: the chunk
  *
@@ -23,13 +53,7 @@
  */
 void vmlab_chunk_unreserve(struct vmlab_chunk *chunk)
 {
-	struct user_struct *payer = xchg(&chunk->payer, NULL);
-
-	WRITE_ONCE(chunk->reserved, false);
-	if (payer) {
-		vmlab_lock_uncharge(payer, VMLAB_CHUNK_FRAMES);
-		free_uid(payer);
-	}
+	vmlab_payer_put(vmlab_chunk_take_payer(chunk));
 }
 
 /* How often pages are evicted for the sake of one chunk. */
@@ -204,17 +228,19 @@ static bool vmlab_chunk_is_zero(struct vmlab_chunk *chunk)
 	return true;
 }
 
-/* The promise is taken back. */
+/* The promise is taken back, but for a part of 1 GiB: see the head of this file. */
 static void vmlab_unreserve(struct vmlab_object *obj, u64 index)
 {
+	struct vmlab_chunk *chunk;
 	struct vmlab_leaf *leaf;
 
 	rcu_read_lock();
 	leaf = vmlab_leaf_lookup(obj, index << VMLAB_LEAF_SHIFT);
 	if (leaf) {
 		spin_lock(&leaf->lock);
-		if (!leaf->dead && leaf->huge)
-			vmlab_chunk_unreserve(vmlab_word_frame(leaf->words[0])->chunk);
+		chunk = leaf->dead || !leaf->huge ? NULL : vmlab_word_frame(leaf->words[0])->chunk;
+		if (chunk && !chunk->gigantic)
+			vmlab_chunk_unreserve(chunk);
 		spin_unlock(&leaf->lock);
 	}
 	rcu_read_unlock();
@@ -286,9 +312,9 @@ static bool vmlab_is_gigantic(struct vmlab_object *obj, u64 index)
 	unsigned int all;
 
 	percpu_down_read(&obj->vm->activity);
-	gigantic = vmlab_gigantic_find(obj, index, &all);
+	gigantic = vmlab_gigantic_find(obj, index, false, &all);
 	percpu_up_read(&obj->vm->activity);
-	return gigantic && vmlab_is_reserved(obj, index);
+	return gigantic;
 }
 
 /* The same for 1 GiB. */
@@ -379,13 +405,12 @@ int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 
 static u64 vmlab_nr_gigantic(struct vmlab *vm)
 {
-	unsigned int nr_free;
 	u64 nr = 0;
 	int nid;
 
 	for (nid = 0; nid < VMLAB_NODES_MAX; nid++)
 		if (vm->pools[nid])
-			nr += vmlab_gigantic_count(vm->pools[nid], &nr_free);
+			nr += READ_ONCE(vm->pools[nid]->nr_gigantic);
 	return nr;
 }
 
@@ -398,14 +423,14 @@ static u64 vmlab_nr_gigantic(struct vmlab *vm)
  *
  * Context: sleeps; no locks.
  * Return: as vmlab_range_reserve(), but -EINVAL: not of whole GiB; -ENOMEM: fewer are free of
- * those set aside; -EOPNOTSUPP: this kernel cannot map them.
+ * those set aside; -EOPNOTSUPP: the kernel or the processor cannot map them.
  */
 int vmlab_range_reserve_gigantic(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 {
 	int err;
 
 	*done = 0;
-	if (!IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP))
+	if (!vmlab_gigantic_works())
 		return -EOPNOTSUPP;
 	if (!IS_ALIGNED(first, VMLAB_GIGANTIC_FRAMES) || !IS_ALIGNED(nr, VMLAB_GIGANTIC_FRAMES))
 		return -EINVAL;

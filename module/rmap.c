@@ -94,8 +94,7 @@ static bool vmlab_walk_is_gigantic(struct mm_struct *mm, unsigned long addr)
 	spinlock_t *ptl;
 	bool is;
 
-	if (!IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) || !pud ||
-	    vmlab_pud_is_table(READ_ONCE(*pud)))
+	if (!VMLAB_HAVE_GIGANTIC || !pud || vmlab_pud_is_table(READ_ONCE(*pud)))
 		return false;
 	ptl = pud_lock(mm, pud);
 	is = vmlab_pud_is_huge(*pud);
@@ -115,7 +114,7 @@ static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long
 	if (!pud)
 		return NULL;
 	/* Who drops or changes a huge one has it nowhere until he lets the lock go. */
-	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) && !vmlab_pud_is_table(READ_ONCE(*pud)))
+	if (VMLAB_HAVE_GIGANTIC && !vmlab_pud_is_table(READ_ONCE(*pud)))
 		spin_unlock(pud_lock(mm, pud));
 	if (!vmlab_pud_is_table(READ_ONCE(*pud)))
 		return NULL;
@@ -273,7 +272,7 @@ static bool vmlab_visit_gigantic(struct vm_area_struct *vma, unsigned long addr,
 	spinlock_t *ptl;
 	bool found;
 
-	if (!IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) || !pud)
+	if (!VMLAB_HAVE_GIGANTIC || !pud)
 		return true;
 	ptl = pud_lock(vma->vm_mm, pud);
 	if (vmlab_pud_is_huge(*pud))
@@ -409,7 +408,7 @@ static void vmlab_rmap_young_huge(struct vm_area_struct *vma, unsigned long addr
 		WRITE_ONCE(chunk->frames[i].accessed, 1);
 }
 
-/* One bit tells of all of it.  It stays: what no policy chooses from needs no look again. */
+/* One bit tells of all of it.  It stays set: what is reserved is not evicted, young or not. */
 static void vmlab_rmap_young_gigantic(struct vm_area_struct *vma, unsigned long addr, pud_t *pud,
 				      void *arg)
 {
@@ -945,7 +944,7 @@ bool vmlab_rmap_find_huge(struct vmlab_object *obj, u64 index,
 
 /* mmap_lock held for write. */
 static void vmlab_vma_unmap_huge(struct vmlab_tlb *tlb, struct vm_area_struct *vma, u64 first,
-				 u64 last)
+				 u64 last, bool gigantic_only)
 {
 	unsigned long addr, end, next, size;
 	pmd_t *pmd;
@@ -954,6 +953,10 @@ static void vmlab_vma_unmap_huge(struct vmlab_tlb *tlb, struct vm_area_struct *v
 		return;
 	for (; addr < end; addr = next) {
 		pmd = vmlab_walk(vma->vm_mm, addr, &size);
+		if (pmd && gigantic_only) {
+			pmd = NULL;
+			size = PUD_SIZE;
+		}
 		next = min((addr & ~(size - 1)) + size, end);
 		if (pmd && vmlab_pmd_is_huge(READ_ONCE(*pmd))) {
 			vmlab_tlb_zap(vma, addr);
@@ -971,11 +974,13 @@ static void vmlab_vma_unmap_huge(struct vmlab_tlb *tlb, struct vm_area_struct *v
  * @mm: the address space
  * @first: first page
  * @last: last page
+ * @gigantic_only: only PUDs
  *
  * Context: mmap_lock of @mm held for write, so nothing is mapped anew; takes i_mmap_rwsem for
  * read.
  */
-void vmlab_rmap_unmap_huge(struct vmlab_object *obj, struct mm_struct *mm, u64 first, u64 last)
+void vmlab_rmap_unmap_huge(struct vmlab_object *obj, struct mm_struct *mm, u64 first, u64 last,
+			   bool gigantic_only)
 {
 	struct vmlab_tlb tlb = { .vm = obj->vm, .lineage = obj->lineage };
 	struct address_space *mapping = obj->lineage->inode->i_mapping;
@@ -985,7 +990,7 @@ void vmlab_rmap_unmap_huge(struct vmlab_object *obj, struct mm_struct *mm, u64 f
 	for (vma = vmlab_vma_first_in(mapping, first, last); vma;
 	     vma = vmlab_vma_tree_iter_next(vma, first, last)) {
 		if (vma->vm_mm == mm && vmlab_vma_object(vma) == obj)
-			vmlab_vma_unmap_huge(&tlb, vma, first, last);
+			vmlab_vma_unmap_huge(&tlb, vma, first, last, gigantic_only);
 		cond_resched();
 	}
 	i_mmap_unlock_read(mapping);

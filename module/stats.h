@@ -81,7 +81,7 @@
 	X(thp_retire_table,	"an empty PTE table made room for a PMD") \
 	X(thp_cow_alloc,	"a store to a shared huge page got a copy of all of it") \
 	X(thp_reserve,		"2 MiB were reserved") \
-	X(thp_split_pud,	"1 GiB mapped by one entry was unmapped for a part of it") \
+	X(thp_split_pud,	"1 GiB mapped by one entry was unmapped, by vmlab") \
 	X(promote_scan,		"a thread looked for leaves to make huge pages of") \
 	X(promote_scan_leaves,	"leaves that it looked at") \
 	X(compact_chunk,	"a chunk was emptied to be one piece of free memory") \

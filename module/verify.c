@@ -602,6 +602,11 @@ static void vmlab_check_gigantic(struct vmlab_check *c, struct vmlab_pool *pool)
 				vmlab_bad(c, VMLAB_LAW_HUGE,
 					  "node %d: a chunk of 1 GiB at pfn %#lx is the pool's",
 					  pool->nid, chunk->frames[0].pfn);
+			if (vmlab_chunk_is_whole(chunk) == chunk->reserved)
+				vmlab_bad(c, VMLAB_LAW_HUGE,
+					  "node %d: a chunk of 1 GiB at pfn %#lx is %s", pool->nid,
+					  chunk->frames[0].pfn,
+					  chunk->reserved ? "free and reserved" : "used and not");
 			cond_resched();
 		}
 		nr++;

@@ -66,11 +66,11 @@
  *   mmap_lock or the VMA lock
  *     vm->reserve_mutex             one RESERVE at a time
  *     vm->swap_mutex                swapon, swapoff, verify
- *       vm->resize_mutex            resize, compaction, verify, watermarks
+ *       vm->resize_mutex            resize, compaction, gigantic pages, verify, watermarks
  *         cpu_hotplug_lock          verify; elsewhere by trylock only
  *           vm->activity            percpu-rwsem: read: changes slots, frames or
  *                                   PTEs; write: verify, resize, compaction,
- *                                   policy switch.
+ *                                   gigantic pages, policy switch.
  *                                   Never held across a user copy that may fault:
  *                                   a second read of it could deadlock
  *             slot lock             a bit; one page's state, held across the PTE
@@ -672,6 +672,8 @@ struct vmlab_region *vmlab_region_private(struct vmlab_object *obj, u64 first, u
 void vmlab_region_put(struct vmlab_region *region);
 void vmlab_region_open(struct vm_area_struct *vma);
 void vmlab_region_close(struct vm_area_struct *vma);
+int vmlab_region_mprotect(struct vm_area_struct *vma, unsigned long start, unsigned long end,
+			  unsigned long flags);
 
 /* Is the VMA's object one of its own, that only its address space maps? */
 static inline bool vmlab_region_is_private(const struct vmlab_region *region)
@@ -732,7 +734,7 @@ struct vmlab_usage {
 	u64 pinned;
 	u64 shared;
 	u64 huge;
-	u64 on_node[VMLAB_NODES_MAX];	/* frames, those of leaves included */
+	u64 on_node[VMLAB_NODES_MAX];	/* frames of the pools, those of leaves included */
 	struct vmlab_events events;
 };
 
@@ -898,6 +900,8 @@ int vmlab_range_collapse(struct vmlab_object *obj, u64 first, u64 nr, u64 *done)
 int vmlab_range_split(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 
 /* reserve.c */
+struct user_struct *vmlab_chunk_take_payer(struct vmlab_chunk *chunk);
+void vmlab_payer_put(struct user_struct *payer);
 void vmlab_chunk_unreserve(struct vmlab_chunk *chunk);
 int vmlab_range_reserve(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
 int vmlab_range_reserve_gigantic(struct vmlab_object *obj, u64 first, u64 nr, u64 *done);
@@ -922,14 +926,14 @@ struct vmlab_gigantic {
 	bool			claimed;
 };
 
-#ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
+#if VMLAB_HAVE_GIGANTIC
 struct vmlab_gigantic *vmlab_gigantic_claim(struct vmlab *vm, struct vmlab_place place);
 void vmlab_gigantic_unclaim(struct vmlab_gigantic *gigantic);
 int vmlab_gigantic_set(struct vmlab_pool *pool, unsigned int nr);
 unsigned int vmlab_gigantic_count(struct vmlab_pool *pool, unsigned int *nr_free);
 void vmlab_gigantic_exit(struct vmlab_pool *pool);
 
-struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index,
+struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index, bool still,
 					   unsigned int *all);
 bool vmlab_pud_fits(struct vm_area_struct *vma, unsigned long addr);
 bool vmlab_pud_may_map(struct vm_area_struct *vma, struct vmlab_object *obj,
@@ -962,7 +966,7 @@ static inline void vmlab_gigantic_exit(struct vmlab_pool *pool)
 }
 
 static inline struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index,
-							 unsigned int *all)
+							 bool still, unsigned int *all)
 {
 	return NULL;
 }
@@ -1114,7 +1118,8 @@ bool vmlab_rmap_covered(struct vmlab_object *obj, u64 first, u64 last,
 bool vmlab_rmap_find_huge(struct vmlab_object *obj, u64 index,
 			  bool (*fn)(struct vm_area_struct *vma, unsigned long addr, void *arg),
 			  void *arg);
-void vmlab_rmap_unmap_huge(struct vmlab_object *obj, struct mm_struct *mm, u64 first, u64 last);
+void vmlab_rmap_unmap_huge(struct vmlab_object *obj, struct mm_struct *mm, u64 first, u64 last,
+			   bool gigantic_only);
 u64 vmlab_rmap_next_uncovered(struct vmlab_object *obj, u64 *first, u64 last,
 			      struct vm_area_struct *but);
 void vmlab_tlb_end(struct vmlab_tlb *tlb);

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -72,9 +73,22 @@ static int set_one_aside(void)
 	return err;
 }
 
+/* Can the processor map them? */
+static bool has_pdpe1gb(void)
+{
+	return !system("grep -qw pdpe1gb /proc/cpuinfo");
+}
+
 static bool is_large(void)
 {
-	return (uint64_t)sysconf(_SC_PHYS_PAGES) * PAGE > LARGE && !kernel_is("6.1");
+	return (uint64_t)sysconf(_SC_PHYS_PAGES) * PAGE > LARGE && !kernel_is("6.1") &&
+	       has_pdpe1gb();
+}
+
+/* What is said where it cannot be at all, or else. */
+static int unless_able(int error)
+{
+	return kernel_is("6.1") || !has_pdpe1gb() ? -EOPNOTSUPP : error;
 }
 
 static void fill(char *map, uint32_t generation)
@@ -161,7 +175,7 @@ TEST(refused)
 
 	ASSERT_GE(fd, 0);
 	err = reserve(fd, 0, GIB, 0);
-	EXPECT_EQ(kernel_is("6.1") ? -EOPNOTSUPP : -ENOMEM, err);
+	EXPECT_EQ(unless_able(-ENOMEM), err);
 	EXPECT_EQ(0, object_frames(fd));
 	/* The flag is RESERVE's alone. */
 	EXPECT_EQ(-1, ioctl(fd, VMLAB_IOC_POPULATE, &range));
@@ -172,7 +186,7 @@ TEST(refused)
 	/* For the last test, see there. */
 	if (!is_large()) {
 		err = set_aside(node, 1000);
-		EXPECT_EQ(kernel_is("6.1") ? -EOPNOTSUPP : -ENOMEM, err);
+		EXPECT_EQ(unless_able(-ENOMEM), err);
 		EXPECT_EQ(0, set_aside(node, 0));
 	}
 	EXPECT_EQ(0, aside(node, "total"));
@@ -318,6 +332,10 @@ TEST_F_TIMEOUT(gigantic, hidden_is_not_forgotten, 300)
 	fill(self->map, 1);
 	ASSERT_EQ(VMLAB_WALK_PUD, mapped_by(self->fd, self->map));
 	ASSERT_EQ(0, mprotect(self->map, GIB, PROT_NONE));
+	ASSERT_EQ(0, mprotect(self->map, GIB, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, wrong(self->map, 0, 16 * STEP, 1));
+	ASSERT_EQ(VMLAB_WALK_PUD, mapped_by(self->fd, self->map));
+	ASSERT_EQ(0, mprotect(self->map, GIB, PROT_NONE));
 	EXPECT_EQ(SIGSEGV, try_store(self->map, 1));
 	EXPECT_VERIFY_OK();
 	copy = object_snapshot(self->fd, 0);
@@ -423,6 +441,42 @@ static int as_nobody(void *arg)
 	CHECK(reserve(fd, 0, GIB, 0) == -ENOMEM);
 	CHECK(!object_frames(fd));
 	return 0;
+}
+
+/* What is left of it after a store to each 2 MiB that a copy has too cannot be had back. */
+static int goes_on_to_pay(void *arg)
+{
+	struct rlimit limit = { GIB, GIB };
+	int fd = object_open(), other = object_open(), copy;
+	char *map;
+	size_t i;
+
+	CHECK(fd >= 0 && other >= 0);
+	CHECK(!setrlimit(RLIMIT_MEMLOCK, &limit));
+	CHECK(!setgroups(0, NULL));
+	CHECK(!setresgid(65534, 65534, 65534));
+	CHECK(!setresuid(65534, 65534, 65534));
+	CHECK(!reserve(fd, 0, GIB, 0));
+	map = object_map(fd, 0, PAGES);
+	fill(map, 1);
+	copy = object_snapshot(fd, 0);
+	CHECK(copy >= 0);
+	for (i = 0; i < PAGES; i += LEAF_PAGES)
+		map[i * PAGE + PAGE / 2] = 1;
+	CHECK(!close(copy));
+	CHECK(object_range(other, VMLAB_IOC_RESERVE, 0, LEAF_BYTES, NULL) == -ENOMEM);
+	CHECK(object_count(fd, 0, PAGES, VMLAB_RES_RESERVED) == PAGES - PAGES / LEAF_PAGES);
+	CHECK(!object_pageout(fd, 1, LEAF_PAGES - 1));
+	CHECK(!munmap(map, GIB));
+	CHECK(!close(fd));
+	/* Nothing of it is left. */
+	CHECK(!object_range(other, VMLAB_IOC_RESERVE, 0, LEAF_BYTES, NULL));
+	return 0;
+}
+
+TEST_F_TIMEOUT(gigantic, paid_for_to_the_end, 300)
+{
+	EXPECT_EQ(0, child_run(goes_on_to_pay, NULL));
 }
 
 TEST_F_TIMEOUT(gigantic, bad_input, 200)

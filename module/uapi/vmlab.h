@@ -129,7 +129,8 @@ struct vmlab_ioc_range {
  * VMLAB_IOC_RESERVE only: pages of 1 GiB, of those that debugfs node<N>/gigantic has set aside.
  * The range is made of whole GiB of the object that are holes, or such pages already.  A mapping
  * that has a GiB at an address that is a multiple of it, where nothing was touched before, maps
- * it by one entry.  EOPNOTSUPP: the kernel cannot do that; ENOMEM: fewer are free.
+ * it by one entry.  EOPNOTSUPP: the kernel or the processor cannot do that; ENOMEM: fewer are
+ * free.
  */
 #define VMLAB_RANGE_GIGANTIC	(1U << 1)
 
