@@ -339,6 +339,23 @@ class Program:
         self.seconds += self.longer
 
 
+# What must be free for a guest of a shape, where that is more than others take: else nothing runs there.
+SHAPE_GIB = {"large": 8}
+
+
+def memory_free(meminfo="/proc/meminfo", cgroup="/sys/fs/cgroup"):
+    """Bytes that this machine can give away; fewer where a cgroup has a bound."""
+    with open(meminfo, encoding="ascii") as file:
+        free = next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable"))
+    try:
+        with open(f"{cgroup}/memory.max", encoding="ascii") as bound, \
+                open(f"{cgroup}/memory.current", encoding="ascii") as current:
+            free = min(free, int(bound.read()) - int(current.read()))
+    except (OSError, ValueError):  # there is none
+        pass
+    return free
+
+
 def wanted(name):
     return not TESTS or name in TESTS
 
@@ -457,6 +474,10 @@ class Guest:
     def group(self, phase, name):
         where = f"{self.shape} {phase}" if self.shape else phase
         return f"{self.kernel.label()} {where} {name}"
+
+    def skip(self, why):
+        for phase, program in self.todo:
+            self.report.result("skipped", self.group(phase, program.name), "program", why=why)
 
     def nodes(self):
         return SHAPES.get(self.shape) or ["--cpus", "2", "--nodes", "2", "--memory", self.kernel.memory]
@@ -646,8 +667,13 @@ def run_programs(report, kernels, chosen, **options):
         for kernel in kernels:
             # What there is to be seen of nodes is seen under pressure.
             todo = [("pressure", program) for program in chosen if kernel.runs(program) and shape in program.shapes]
-            if todo:
-                shaped.append(Guest(report, kernel, todo, f"{kernel.name}-{shape}", shape, **options))
+            if not todo:
+                continue
+            guest = Guest(report, kernel, todo, f"{kernel.name}-{shape}", shape, **options)
+            if memory_free() >= SHAPE_GIB.get(shape, 0) << 30:
+                shaped.append(guest)
+            else:
+                guest.skip(f"less than {SHAPE_GIB[shape]} GiB of memory are free here")
     for first in range(0, len(shaped), 2):
         run_lanes(report, shaped[first:first + 2])
 

@@ -106,6 +106,15 @@ RANGES = [
 ]
 
 
+# files of a cgroup, and how many bytes of 8 KiB are left
+MEMORY = [
+    ({}, 8192),
+    ({"memory.max": "max\n", "memory.current": "5\n"}, 8192),
+    ({"memory.max": "4096\n", "memory.current": "1096\n"}, 3000),
+    ({"memory.max": "1048576\n", "memory.current": "5\n"}, 8192),
+]
+
+
 class Lines:
     """Stands for inside's Log: gives its lines once."""
 
@@ -189,6 +198,15 @@ def total(passed, failed):
     return status, said.getvalue().splitlines()[-1]
 
 
+def memory_free(files):
+    """Of a machine with 8 KiB available, in a cgroup with these files."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in {"meminfo": "MemTotal: 9 kB\nMemAvailable: 8 kB\n", **files}.items():
+            with open(os.path.join(directory, name), "w", encoding="ascii") as file:
+                file.write(content)
+        return runner.memory_free(os.path.join(directory, "meminfo"), directory)
+
+
 def settings(text):
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "test.c")
@@ -235,6 +253,7 @@ def main():
     cases += [(f"kernel log: {name}", complaints(lines), expected) for name, lines, expected in LOGS]
     cases += [(f"ranges of {missed} in {code}", coverage.ranges(missed, code), expected)
               for missed, code, expected in RANGES]
+    cases += [(f"memory free with {files}", memory_free(files), expected) for files, expected in MEMORY]
     cases.append(("counts of two boots are added", lines_added(), {"module/a.c": {1: 3, 2: 0}}))
     cases.append(("a leak after the last program counts", guest_events(), (2, 1, [])))
     runner.TESTS = []
