@@ -70,7 +70,8 @@ static struct vmlab_object *vmlab_vma_object(struct vm_area_struct *vma)
  * The PUD entry of an address, if there is a table of them.  @size: out: how much around @addr
  * the answer holds for.
  */
-static pud_t *vmlab_walk_pud(struct mm_struct *mm, unsigned long addr, unsigned long *size)
+static __always_inline pud_t *vmlab_walk_pud(struct mm_struct *mm, unsigned long addr,
+					     unsigned long *size)
 {
 	pgd_t *pgd = pgd_offset(mm, addr);
 	p4d_t *p4d;
@@ -113,11 +114,13 @@ static pmd_t *vmlab_walk(struct mm_struct *mm, unsigned long addr, unsigned long
 
 	if (!pud)
 		return NULL;
-	/* Who drops or changes a huge one has it nowhere until he lets the lock go. */
-	if (VMLAB_HAVE_GIGANTIC && !vmlab_pud_is_table(READ_ONCE(*pud)))
-		spin_unlock(pud_lock(mm, pud));
-	if (!vmlab_pud_is_table(READ_ONCE(*pud)))
-		return NULL;
+	if (unlikely(!vmlab_pud_is_table(READ_ONCE(*pud)))) {
+		/* Who drops or changes a huge one has it nowhere until he lets the lock go. */
+		if (VMLAB_HAVE_GIGANTIC)
+			spin_unlock(pud_lock(mm, pud));
+		if (!vmlab_pud_is_table(READ_ONCE(*pud)))
+			return NULL;
+	}
 	*size = PMD_SIZE;
 	pmd = pmd_offset(pud, addr);
 	/*

@@ -1135,7 +1135,8 @@ bool vmlab_with_table(struct mm_struct *mm, pmd_t *pmd, vmlab_table_fn fn, void 
 
 static inline bool vmlab_pud_is_table(pud_t pud)
 {
-	return pud_present(pud) && !pud_leaf(pud);
+	/* As vmlab_pmd_is_table(). */
+	return (pud_val(pud) & (_PAGE_PRESENT | _PAGE_PSE)) == _PAGE_PRESENT;
 }
 
 /* Also with PROT_NONE, where pud_present() is false. */
