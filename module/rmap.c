@@ -87,7 +87,7 @@ static __always_inline pud_t *vmlab_walk_pud(struct mm_struct *mm, unsigned long
 	return pud_offset(p4d, addr);
 }
 
-/* Is it 1 GiB that one entry maps?  mprotect() has that entry nowhere for a moment, locked. */
+/* Is it 1 GiB that one entry maps?  Locked: who changes it may have it nowhere for a moment. */
 static bool vmlab_walk_is_gigantic(struct mm_struct *mm, unsigned long addr)
 {
 	unsigned long size;

@@ -515,6 +515,30 @@ TEST_F_TIMEOUT(gigantic, bad_input, 200)
 	EXPECT_EQ(1, aside(self->node, "free"));
 }
 
+/* A program that asks the kernel for one, with the preload library. */
+TEST_F_TIMEOUT(gigantic, map_huge_1gb, 200)
+{
+	uint64_t faults = counter("fault_gigantic");
+
+	EXPECT_EQ(0, run("LD_PRELOAD=%s python3 -c '\n"
+			 "import mmap\n"
+			 "ANON = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS\n"
+			 "HUGE_1GB = 0x40000 | 30 << 26\n"
+			 "m = mmap.mmap(-1, 1 << 30, flags=ANON | HUGE_1GB)\n"
+			 "assert \"/dev/vmlab\" in open(\"/proc/self/maps\").read()\n"
+			 "m[5] = 7\n"
+			 "m[(1 << 30) - 1] = 9\n"
+			 "assert m[5] == 7 and m[(1 << 30) - 1] == 9 and not m[4096]\n"
+			 "try:\n"
+			 "    mmap.mmap(-1, 1 << 30, flags=ANON | HUGE_1GB)\n"
+			 "except OSError as error:\n"
+			 "    assert error.errno == 12\n"
+			 "else:\n"
+			 "    raise SystemExit(\"a second one\")\n"
+			 "'", preload_library()));
+	EXPECT_EQ(1, counter("fault_gigantic") - faults);
+}
+
 /* The mapping has no room for it, or a table was in the way: 2 MiB at a time. */
 TEST_F_TIMEOUT(gigantic, where_it_does_not_fit, 200)
 {

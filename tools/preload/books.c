@@ -400,7 +400,8 @@ struct segment book_segment(uint64_t start, uint64_t end)
  */
 long book_map(uint64_t address, uint64_t length, int prot, int flags, uint64_t offset)
 {
-	uint64_t align = length >= HUGE_BYTES ? HUGE_BYTES : PAGE_BYTES;
+	uint64_t align = length >= GIGANTIC_BYTES ? GIGANTIC_BYTES :
+			 length >= HUGE_BYTES ? HUGE_BYTES : PAGE_BYTES;
 	long result;
 	int fd;
 
@@ -411,7 +412,7 @@ long book_map(uint64_t address, uint64_t length, int prot, int flags, uint64_t o
 	fd = device_fd();
 	if (fd < 0)
 		return fd;
-	/* Address and offset agree modulo 2 MiB wherever a huge page could be. */
+	/* Address and offset agree modulo 2 MiB, or 1 GiB, wherever a huge page could be. */
 	if ((offset == NO_OFFSET || !space_take(&space, &pool, offset, length)) &&
 	    !space_alloc(&space, &pool, place, length, align, address, &offset))
 		return -ENOMEM;

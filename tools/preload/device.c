@@ -133,6 +133,26 @@ long device_range(unsigned long command, uint64_t address, uint64_t length)
 }
 
 /**
+ * device_reserve() - give what is mapped in a range huge pages that stay
+ * @address: first byte
+ * @length: bytes
+ * @gigantic: of 1 GiB, not 2 MiB
+ *
+ * Return: 0 or -errno.
+ */
+long device_reserve(uint64_t address, uint64_t length, bool gigantic)
+{
+	struct vmlab_ioc_range range = {
+		.size = sizeof(range),
+		.flags = VMLAB_RANGE_ADDRESS | (gigantic ? VMLAB_RANGE_GIGANTIC : 0),
+		.offset = address,
+		.length = length,
+	};
+
+	return sys_ioctl(device, VMLAB_IOC_RESERVE, &range);
+}
+
+/**
  * device_residency() - where the pages of a range are
  * @address: first byte
  * @length: bytes

@@ -16,8 +16,8 @@
 #define MAP_HUGE_MASK		0x3f
 #endif
 
-#define HUGE_BYTES		(2UL << 20)
 #define HUGE_BYTES_LOG		21
+#define GIGANTIC_BYTES_LOG	30
 
 /* What a mapping may ask for and still come from vmlab. */
 #define MAP_FINE	(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_FIXED_NOREPLACE | \
@@ -64,32 +64,35 @@ static long map_ours(uint64_t address, uint64_t length, int prot, int flags)
 	return result;
 }
 
-/* Pages of 2 MiB, by name or as the kernel's default size. */
-static bool wants_huge(uint64_t address, uint64_t length, int prot, int *flags)
+/* The size of page that is asked for: 2 MiB, by name or as the kernel's default, or 1 GiB; or 0. */
+static uint64_t wants_huge(uint64_t address, uint64_t length, int prot, int *flags)
 {
 	unsigned int size = (unsigned int)*flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
 
-	if (!(*flags & MAP_HUGETLB) || (size && size != HUGE_BYTES_LOG) ||
-	    address % HUGE_BYTES || !length || length > VMLAB_OBJECT_SIZE)
-		return false;
+	if (!size)
+		size = HUGE_BYTES_LOG;
+	if (!(*flags & MAP_HUGETLB) || (size != HUGE_BYTES_LOG && size != GIGANTIC_BYTES_LOG))
+		return 0;
+	if (address & ((1UL << size) - 1) || !length || length > VMLAB_OBJECT_SIZE)
+		return 0;
 	*flags &= ~(MAP_HUGETLB | MAP_HUGE_MASK << MAP_HUGE_SHIFT);
-	return wanted(length, prot, *flags);
+	return wanted(length, prot, *flags) ? 1UL << size : 0;
 }
 
 /*
  * MAP_HUGETLB: chunks that stay, all of them now.  What vmlab has not got the kernel may have;
  * with MAP_FIXED what was there before is gone, as it would be.
  */
-static long map_huge(uint64_t address, uint64_t length, int prot, int flags)
+static long map_huge(uint64_t address, uint64_t length, int prot, int flags, uint64_t page)
 {
-	uint64_t bytes = (length + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
+	uint64_t bytes = (length + page - 1) & ~(page - 1);
 	struct book_guard guard;
 	long result, error;
 
 	result = map_ours(address, bytes, prot, flags & ~MAP_POPULATE);
 	if (sys_failed(result))
 		return result;
-	error = device_range(VMLAB_IOC_RESERVE, result, bytes);
+	error = device_reserve(result, bytes, page != HUGE_BYTES);
 	if (!error) {
 		count(COUNT_reserve);
 		return result;
@@ -106,10 +109,11 @@ static long map(uint64_t address, uint64_t length, int prot, int flags, int fd,
 {
 	struct book_guard guard;
 	int plain = flags;
+	uint64_t page = wants_huge(address, length, prot, &plain);
 	long result;
 
-	if (wants_huge(address, length, prot, &plain)) {
-		result = map_huge(address, length, prot, plain);
+	if (page) {
+		result = map_huge(address, length, prot, plain, page);
 		if (!sys_failed(result) || result == -EEXIST)
 			return result;
 	}

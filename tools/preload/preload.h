@@ -32,6 +32,7 @@
 
 #define PAGE_BYTES	4096UL
 #define HUGE_BYTES	(2UL << 20)
+#define GIGANTIC_BYTES	(1UL << 30)
 #define PROT_RW		(PROT_READ | PROT_WRITE)
 
 static inline uint64_t page_up(uint64_t bytes)
@@ -82,6 +83,7 @@ void stats_child(void);
 void device_init(void);
 int device_fd(void);
 long device_range(unsigned long command, uint64_t address, uint64_t length);
+long device_reserve(uint64_t address, uint64_t length, bool gigantic);
 long device_residency(uint64_t address, uint64_t length, uint32_t *words);
 bool device_is(uint64_t device, uint64_t inode);
 
