@@ -515,6 +515,53 @@ TEST_F_TIMEOUT(gigantic, bad_input, 200)
 	EXPECT_EQ(1, aside(self->node, "free"));
 }
 
+struct holder {
+	int ready[2], go[2];
+};
+
+/* Has a GiB, says so, and waits. */
+static int hold(void *arg)
+{
+	struct holder *holder = arg;
+	int fd = object_open();
+	char *map, byte;
+
+	CHECK(fd >= 0 && !reserve(fd, 0, GIB, 0));
+	map = object_map(fd, 0, PAGES);
+	fill(map, 1);
+	CHECK(write(holder->ready[1], "", 1) == 1);
+	CHECK(read(holder->go[0], &byte, 1) == 1);
+	CHECK(!wrong(map, 0, PAGES, 1));
+	return 0;
+}
+
+static int grow(void *arg)
+{
+	size_t i, pages = 2 * pool_sum("total");
+	char *map = object_map(object_open(), 0, pages);
+
+	for (i = 0; i < pages; i++)
+		map[i * PAGE] = 1;
+	return 0;
+}
+
+/* To kill who has a GiB would give the pool nothing. */
+TEST_F_TIMEOUT(gigantic, oom_kills_another, 200)
+{
+	struct holder holder;
+	char byte;
+	pid_t pid;
+
+	swap_all_off();
+	ASSERT_EQ(0, pipe(holder.ready));
+	ASSERT_EQ(0, pipe(holder.go));
+	pid = child_start(hold, &holder);
+	ASSERT_EQ(1, read(holder.ready[0], &byte, 1));
+	EXPECT_EQ(BY_SIGNAL(SIGKILL), child_run(grow, NULL));
+	ASSERT_EQ(1, write(holder.go[1], "", 1));
+	EXPECT_EQ(0, child_wait(pid));
+}
+
 /* A program that asks the kernel for one, with the preload library. */
 TEST_F_TIMEOUT(gigantic, map_huge_1gb, 200)
 {
