@@ -322,6 +322,27 @@ TEST_F_TIMEOUT(gigantic, snapshot_keeps_what_was, 300)
 	EXPECT_EQ(0, wrong(self->map, 0, PAGES, 4));
 }
 
+/* write() changes what the entry maps: it must go, and nothing of the rest is lost. */
+TEST_F_TIMEOUT(gigantic, write_beside_a_mapping, 200)
+{
+	size_t page = 5 * STEP;
+	int copy;
+
+	ASSERT_EQ(0, reserve(self->fd, 0, GIB, 0));
+	fill(self->map, 1);
+	copy = object_snapshot(self->fd, 0);
+	ASSERT_GE(copy, 0);
+	EXPECT_EQ(0, wrong(self->map, 0, PAGES, 1));
+	ASSERT_EQ(VMLAB_WALK_PUD, mapped_by(self->fd, self->map));
+	ASSERT_EQ(0, object_write_pages(self->fd, TAG, page, 1, 2));
+	EXPECT_TRUE(page_is(self->map + page * PAGE, TAG, page, 2));
+	EXPECT_EQ(0, object_wrong_pages(copy, TAG, page, 1, 1));
+	EXPECT_VERIFY_OK();
+	ASSERT_EQ(0, object_write_pages(self->fd, TAG, page, 1, 1));
+	EXPECT_EQ(0, wrong(self->map, 0, PAGES, 1));
+	close(copy);
+}
+
 /* What PROT_NONE hides is unmapped, too, where the object has another page by now. */
 TEST_F_TIMEOUT(gigantic, hidden_is_not_forgotten, 300)
 {
