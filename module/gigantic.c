@@ -104,19 +104,22 @@ static void vmlab_gigantic_init(struct vmlab_gigantic *gigantic, struct vmlab_po
 static struct vmlab_gigantic *vmlab_gigantic_alloc(struct vmlab_pool *pool)
 {
 	struct vmlab_gigantic *gigantic;
+	struct vmlab *vm = pool->vm;
 	unsigned long pfn;
 
-	if (vmlab_should_fail(pool->vm, VMLAB_INJECT_chunk))
-		return NULL;
-	pfn = vmlab_gigantic_find_memory(pool->nid);
+	pfn = vmlab_should_fail(vm, VMLAB_INJECT_chunk) ? 0 :
+	      vmlab_gigantic_find_memory(pool->nid);
 	if (!pfn)
 		return NULL;
-	gigantic = kzalloc_node(sizeof(*gigantic), GFP_KERNEL, pool->nid);
+	gigantic = vmlab_should_fail(vm, VMLAB_INJECT_chunk) ? NULL :
+		   kzalloc_node(sizeof(*gigantic), GFP_KERNEL, pool->nid);
 	if (!gigantic)
 		goto free_memory;
-	gigantic->chunks = kvcalloc_node(VMLAB_GIGANTIC_CHUNKS, sizeof(*gigantic->chunks),
+	gigantic->chunks = vmlab_should_fail(vm, VMLAB_INJECT_chunk) ? NULL :
+			   kvcalloc_node(VMLAB_GIGANTIC_CHUNKS, sizeof(*gigantic->chunks),
 					 GFP_KERNEL, pool->nid);
-	gigantic->frames = kvmalloc_node(VMLAB_GIGANTIC_FRAMES * sizeof(*gigantic->frames),
+	gigantic->frames = vmlab_should_fail(vm, VMLAB_INJECT_chunk) ? NULL :
+			   kvmalloc_node(VMLAB_GIGANTIC_FRAMES * sizeof(*gigantic->frames),
 					 GFP_KERNEL, pool->nid);
 	if (!gigantic->chunks || !gigantic->frames)
 		goto free_books;

@@ -687,6 +687,24 @@ TEST_F_TIMEOUT(gigantic, copies_meanwhile, 300)
 	EXPECT_EQ(0, wrong(self->map, 0, PAGES, 1));
 }
 
+/* Its memory, and each of its books: what was had by then is given back. */
+TEST_F_TIMEOUT(gigantic, injected, 200)
+{
+	unsigned int nth, reached = 0;
+
+	for (nth = 1; nth <= 4; nth++) {
+		ASSERT_EQ(0, inject("chunk", "nth %u", nth));
+		EXPECT_EQ(-ENOMEM, set_aside(self->node, 2));
+		reached += inject_count("chunk");
+		ASSERT_EQ(0, inject("chunk", "off"));
+		EXPECT_EQ(1, aside(self->node, "total"));
+		EXPECT_VERIFY_OK();
+	}
+	/* The first at least; the others where there is memory for a second GiB. */
+	EXPECT_GE(reached, 1);
+	note("%u of 4 were reached", reached);
+}
+
 /*
  * The last, as it leaves the machine without a GiB that could be emptied: as many as there can be,
  * and the machine has them again.
