@@ -220,13 +220,13 @@ static inline void vmlab_table_free(struct page *table)
 #endif
 
 /*
- * 2026-11-30: since 6.17 alloc_contig_range() is told by flags of its own what else the memory
+ * 2026-11-30: later kernels tell alloc_contig_range() by flags of its own what else the memory
  * is for, instead of by a migrate type.
  */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
-#define VMLAB_CONTIG_ANY	MIGRATE_MOVABLE
-#else
+#ifdef ACR_FLAGS_NONE
 #define VMLAB_CONTIG_ANY	ACR_FLAGS_NONE
+#else
+#define VMLAB_CONTIG_ANY	MIGRATE_MOVABLE
 #endif
 
 static inline int vmlab_alloc_contig(unsigned long pfn, unsigned long nr, gfp_t gfp)

@@ -103,17 +103,19 @@ static unsigned long vmlab_get_unmapped_area(struct file *file, unsigned long ad
 					     unsigned long flags)
 {
 	struct vm_area_struct *vma;
-	unsigned long aligned;
+	unsigned long found;
 
 	if ((flags & MAP_FIXED) && vmlab_in_remap_file_pages()) {
 		vma = find_vma(current->mm, addr);
 		if (vma && vma->vm_start <= addr && !(vma->vm_flags & VM_MAYSHARE))
 			return -EINVAL;
 	}
-	aligned = addr || (flags & MAP_FIXED) ? -ENOMEM :
-		  vmlab_get_gigantic_area(file, len, pgoff, flags);
-	return IS_ERR_VALUE(aligned) ? thp_get_unmapped_area(file, addr, len, pgoff, flags) :
-				       aligned;
+	if (!addr && !(flags & MAP_FIXED)) {
+		found = vmlab_get_gigantic_area(file, len, pgoff, flags);
+		if (!IS_ERR_VALUE(found))
+			return found;
+	}
+	return thp_get_unmapped_area(file, addr, len, pgoff, flags);
 }
 
 static loff_t vmlab_llseek(struct file *file, loff_t offset, int whence)

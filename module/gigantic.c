@@ -23,14 +23,14 @@
 
 /* --- memory -------------------------------------------------------------- */
 
-/* As pfn_range_valid_contig() (mm/page_alloc.c). */
-static bool vmlab_gigantic_may_be_at(unsigned long pfn)
+/* As pfn_range_valid_contig() (mm/page_alloc.c).  All of a zone is on one node. */
+static bool vmlab_gigantic_may_be_at(unsigned long pfn, int nid)
 {
 	struct page *page = pfn_to_online_page(pfn);
 	struct zone *zone = page ? page_zone(page) : NULL;
 	unsigned long end = pfn + VMLAB_GIGANTIC_FRAMES;
 
-	if (!zone || zone_idx(zone) == ZONE_MOVABLE)
+	if (!zone || zone_to_nid(zone) != nid || zone_idx(zone) == ZONE_MOVABLE)
 		return false;
 	for (; pfn < end; pfn++) {
 		page = pfn_to_online_page(pfn);
@@ -52,8 +52,7 @@ static unsigned long vmlab_gigantic_try_memory(int nid)
 		pfn -= VMLAB_GIGANTIC_FRAMES;
 		if (fatal_signal_pending(current))
 			return 0;
-		if (vmlab_gigantic_may_be_at(pfn) &&
-		    page_to_nid(pfn_to_page(pfn)) == nid &&
+		if (vmlab_gigantic_may_be_at(pfn, nid) &&
 		    !vmlab_alloc_contig(pfn, VMLAB_GIGANTIC_FRAMES, GFP_KERNEL | __GFP_NOWARN))
 			return pfn;
 		cond_resched();

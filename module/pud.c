@@ -34,9 +34,11 @@
 
 #include "vmlab.h"
 
-/* The chunk of a huge leaf, and, if @still, of one that nobody is about to change; or NULL. */
-static struct vmlab_chunk *vmlab_pud_look(struct vmlab_object *obj, u64 index, bool still,
-					  unsigned int *all)
+/*
+ * The chunk of a huge leaf, or NULL.  With @all only of one that nobody is about to change, and
+ * what is not true of all its pages goes from there.
+ */
+static struct vmlab_chunk *vmlab_pud_look(struct vmlab_object *obj, u64 index, unsigned int *all)
 {
 	struct vmlab_chunk *chunk = NULL;
 	struct vmlab_leaf *leaf;
@@ -46,9 +48,10 @@ static struct vmlab_chunk *vmlab_pud_look(struct vmlab_object *obj, u64 index, b
 	if (leaf) {
 		spin_lock(&leaf->lock);
 		if (!leaf->dead && leaf->huge && vmlab_leaf_is_of(obj, leaf) &&
-		    !(still && (leaf->nr_locked || leaf->frozen))) {
+		    !(all && (leaf->nr_locked || leaf->frozen))) {
 			chunk = vmlab_word_frame(leaf->words[0])->chunk;
-			*all &= vmlab_leaf_all(leaf);
+			if (all)
+				*all &= vmlab_leaf_all(leaf);
 		}
 		spin_unlock(&leaf->lock);
 	}
@@ -60,23 +63,24 @@ static struct vmlab_chunk *vmlab_pud_look(struct vmlab_object *obj, u64 index, b
  * vmlab_gigantic_find() - is 1 GiB of an object one gigantic page?
  * @obj: the object
  * @index: the first of its 512 leaves
- * @still: only if nobody is about to change any of it
- * @all: out: VMLAB_ALL_* of all its pages
+ * @all: out: VMLAB_ALL_* of all its pages, and only if nobody is about to change any; or NULL:
+ *	it is enough to know what it is
  *
  * Context: sleeps; vm->activity held for read.  The answer lasts with i_mmap_rwsem held for
  * write, as far as the head of this file says.
  * Return: the page, or NULL.
  */
-struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index, bool still,
+struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index,
 					   unsigned int *all)
 {
 	struct vmlab_gigantic *gigantic = NULL;
 	struct vmlab_chunk *chunk;
 	unsigned int i;
 
-	*all = VMLAB_ALL_ALONE | VMLAB_ALL_DIRTY;
+	if (all)
+		*all = VMLAB_ALL_ALONE | VMLAB_ALL_DIRTY;
 	for (i = 0; i < VMLAB_GIGANTIC_CHUNKS; i++) {
-		chunk = vmlab_pud_look(obj, index + i, still, all);
+		chunk = vmlab_pud_look(obj, index + i, all);
 		if (!chunk || !chunk->gigantic || (gigantic && chunk->gigantic != gigantic) ||
 		    chunk != &chunk->gigantic->chunks[i])
 			return NULL;
@@ -159,11 +163,11 @@ bool vmlab_pud_map(struct vm_fault *vmf, struct vmlab_object *obj, bool write, i
 	unsigned int all;
 
 	/* To look at all of it takes long: not where the first 2 MiB tell that it is none. */
-	chunk = vmlab_pud_look(obj, index, true, &all);
+	chunk = vmlab_pud_look(obj, index, NULL);
 	if (!chunk || !chunk->gigantic)
 		return false;
 	i_mmap_lock_write(mapping);
-	gigantic = vmlab_gigantic_find(obj, index, true, &all);
+	gigantic = vmlab_gigantic_find(obj, index, &all);
 	writable = (vmf->vma->vm_flags & VM_WRITE) && all == (VMLAB_ALL_ALONE | VMLAB_ALL_DIRTY);
 	if (gigantic && (writable || !write)) {
 		mapped = vmlab_pud_set(vmf, gigantic->frames[0].pfn, writable);

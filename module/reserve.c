@@ -309,10 +309,9 @@ static int vmlab_reserve_run(struct vmlab_object *obj, u64 index, unsigned long 
 static bool vmlab_is_gigantic(struct vmlab_object *obj, u64 index)
 {
 	struct vmlab_gigantic *gigantic;
-	unsigned int all;
 
 	percpu_down_read(&obj->vm->activity);
-	gigantic = vmlab_gigantic_find(obj, index, false, &all);
+	gigantic = vmlab_gigantic_find(obj, index, NULL);
 	percpu_up_read(&obj->vm->activity);
 	return gigantic;
 }

@@ -582,19 +582,27 @@ static void vmlab_unmap_table(struct vm_area_struct *vma, unsigned long addr, pt
 	}
 }
 
+/* Is any page asked for among @nr frames from @pfn on, which one entry maps? */
+static bool vmlab_unmap_has(const struct vmlab_unmap_arg *unmap, unsigned long pfn,
+			    unsigned long nr)
+{
+	unsigned int i;
+
+	if (!unmap->words)
+		return true;
+	for_each_set_bit(i, unmap->slots, VMLAB_LEAF_SLOTS)
+		if (vmlab_word_frame(unmap->words[i])->pfn - pfn < nr)
+			return true;
+	return false;
+}
+
 /* The pages that nobody asked to unmap find their way back by faults. */
 static void vmlab_unmap_huge(struct vm_area_struct *vma, unsigned long addr, pmd_t *pmd,
 			     void *arg)
 {
 	struct vmlab_unmap_arg *unmap = arg;
-	unsigned long pfn = pmd_pfn(*pmd);
-	bool ours = !unmap->words;
-	unsigned int i;
 
-	if (!ours)
-		for_each_set_bit(i, unmap->slots, VMLAB_LEAF_SLOTS)
-			ours |= vmlab_word_frame(unmap->words[i])->pfn - pfn < VMLAB_CHUNK_FRAMES;
-	if (!ours)
+	if (!vmlab_unmap_has(unmap, pmd_pfn(*pmd), VMLAB_CHUNK_FRAMES))
 		return;
 	unmap->addr = addr;
 	pmdp_huge_get_and_clear(vma->vm_mm, addr, pmd);
@@ -605,15 +613,8 @@ static void vmlab_unmap_gigantic(struct vm_area_struct *vma, unsigned long addr,
 				 void *arg)
 {
 	struct vmlab_unmap_arg *unmap = arg;
-	unsigned long pfn = pud_pfn(*pud);
-	bool ours = !unmap->words;
-	unsigned int i;
 
-	if (!ours)
-		for_each_set_bit(i, unmap->slots, VMLAB_LEAF_SLOTS)
-			ours |= vmlab_word_frame(unmap->words[i])->pfn - pfn <
-				VMLAB_GIGANTIC_FRAMES;
-	if (!ours)
+	if (!vmlab_unmap_has(unmap, pud_pfn(*pud), VMLAB_GIGANTIC_FRAMES))
 		return;
 	unmap->addr = addr;
 	pudp_huge_get_and_clear(vma->vm_mm, addr, pud);

@@ -933,7 +933,7 @@ int vmlab_gigantic_set(struct vmlab_pool *pool, unsigned int nr);
 unsigned int vmlab_gigantic_count(struct vmlab_pool *pool, unsigned int *nr_free);
 void vmlab_gigantic_exit(struct vmlab_pool *pool);
 
-struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index, bool still,
+struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index,
 					   unsigned int *all);
 bool vmlab_pud_fits(struct vm_area_struct *vma, unsigned long addr);
 bool vmlab_pud_may_map(struct vm_area_struct *vma, struct vmlab_object *obj,
@@ -966,7 +966,7 @@ static inline void vmlab_gigantic_exit(struct vmlab_pool *pool)
 }
 
 static inline struct vmlab_gigantic *vmlab_gigantic_find(struct vmlab_object *obj, u64 index,
-							 bool still, unsigned int *all)
+							 unsigned int *all)
 {
 	return NULL;
 }
