@@ -112,6 +112,18 @@ int device_fd(void)
 	return device;
 }
 
+static long range_call(unsigned long command, uint64_t address, uint64_t length, uint32_t flags)
+{
+	struct vmlab_ioc_range range = {
+		.size = sizeof(range),
+		.flags = VMLAB_RANGE_ADDRESS | flags,
+		.offset = address,
+		.length = length,
+	};
+
+	return sys_ioctl(device, command, &range);
+}
+
 /**
  * device_range() - an ioctl on what is mapped in a range
  * @command: VMLAB_IOC_DISCARD, ...
@@ -122,14 +134,7 @@ int device_fd(void)
  */
 long device_range(unsigned long command, uint64_t address, uint64_t length)
 {
-	struct vmlab_ioc_range range = {
-		.size = sizeof(range),
-		.flags = VMLAB_RANGE_ADDRESS,
-		.offset = address,
-		.length = length,
-	};
-
-	return sys_ioctl(device, command, &range);
+	return range_call(command, address, length, 0);
 }
 
 /**
@@ -142,14 +147,8 @@ long device_range(unsigned long command, uint64_t address, uint64_t length)
  */
 long device_reserve(uint64_t address, uint64_t length, bool gigantic)
 {
-	struct vmlab_ioc_range range = {
-		.size = sizeof(range),
-		.flags = VMLAB_RANGE_ADDRESS | (gigantic ? VMLAB_RANGE_GIGANTIC : 0),
-		.offset = address,
-		.length = length,
-	};
-
-	return sys_ioctl(device, VMLAB_IOC_RESERVE, &range);
+	return range_call(VMLAB_IOC_RESERVE, address, length,
+			  gigantic ? VMLAB_RANGE_GIGANTIC : 0);
 }
 
 /**
